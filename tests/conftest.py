@@ -1,0 +1,31 @@
+"""Shared by all tests: two threads, and the sample photographs where they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread, as forked children have: another number adds in another order. Small tensors are faster, too."""
+    kept = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(kept)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Folder of sample photographs (ZOO_SAMPLE_DATA, or ../shared/data); tests that need it skip without it."""
+    here = Path(__file__).parents[1]
+    path = Path(os.environ.get("ZOO_SAMPLE_DATA", here.parent / "shared" / "data"))
+    if not path.exists():
+        pytest.skip(f"no sample photographs at {path}; set ZOO_SAMPLE_DATA")
+    return path

@@ -1,0 +1,136 @@
+"""Views are pure functions of (seed, epoch, sample, view), and each operation is the one that the papers used."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as reference
+
+from pretrain import augment
+from pretrain.recipe import Input, View
+
+PLAIN = Input(size=8, resize=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+rng = np.random.default_rng(0)
+
+
+def picture(width: int, height: int) -> Image.Image:
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def test_random_numbers_depend_on_the_sample_not_on_its_batch() -> None:
+    ids = np.array([5, 900, 7])
+    together = augment.uniforms(1, 2, ids, 0, 6)
+    alone = np.concatenate([augment.uniforms(1, 2, ids[i : i + 1], 0, 6) for i in range(3)])
+    assert np.array_equal(together, alone)
+    for seed, epoch, stream in ((2, 2, 0), (1, 3, 0), (1, 2, 1)):
+        assert not np.isclose(together, augment.uniforms(seed, epoch, ids, stream, 6)).any()
+
+
+def test_random_numbers_are_uniform_and_uncorrelated() -> None:
+    u = augment.uniforms(0, 0, np.arange(20_000), 0, 8)
+    assert abs(u.mean() - 0.5) < 0.002
+    assert abs(u.var() - 1 / 12) < 0.002
+    correlation = np.corrcoef(u.T) - np.eye(8)
+    assert np.abs(correlation).max() < 0.03
+    assert np.abs(np.corrcoef(u[:-1, 0], u[1:, 0])[0, 1]) < 0.03
+
+
+def test_random_resized_boxes_keep_area_and_aspect() -> None:
+    u = augment.uniforms(0, 0, np.arange(2000), 0, augment.GEOMETRY_DRAWS)
+    boxes = np.array([augment.random_resized_box(500, 375, (0.08, 1.0), row) for row in u])
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2] <= 500).all()
+    assert (boxes[:, 3] <= 375).all()
+    assert ((width / height > 0.72) & (width / height < 1.38)).all()
+    assert (width * height / (500 * 375) > 0.075).all()
+
+
+def test_a_box_that_never_fits_falls_back_to_the_centre() -> None:
+    box = augment.random_resized_box(100, 10, (1.0, 1.0), np.full(24, 0.5))
+    assert box == (43, 0, 56, 10)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (48, 64), (33, 33)])
+def test_centre_and_warp_are_torchvisions(width: int, height: int) -> None:
+    image, no_draws = picture(width, height), np.zeros(24)
+    small = reference.resize(image, [20], antialias=True)
+    centre = augment.crop(image, View(size=16, geometry="center", resize=20), no_draws)
+    assert np.array_equal(centre, np.asarray(reference.center_crop(small, [16, 16])))
+    warp = augment.crop(image, View(size=16, geometry="warp", resize=20), no_draws)
+    assert np.array_equal(warp, np.asarray(reference.resize(small, [16, 16], antialias=True)))
+
+
+def test_random_crop_reaches_every_place_of_the_centre_square() -> None:
+    image = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)[..., None].repeat(3, 2))
+    view = View(size=4, geometry="random-crop", resize=6)
+    corners = {int(augment.crop(image, view, row)[0, 0, 0]) for row in augment.uniforms(0, 0, np.arange(200), 0, 24)}
+    assert corners == {6 * y + x for y in range(3) for x in range(3)}
+
+
+def finish(view: View, n: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    pixels = torch.from_numpy(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8))
+    u = torch.from_numpy(augment.uniforms(0, 0, np.arange(n), 1, augment.COLOUR_DRAWS)).float()
+    return pixels.permute(0, 3, 1, 2) / 255, augment.finish(pixels, view, u, PLAIN), u
+
+
+def test_without_augmentation_pixels_are_only_normalised() -> None:
+    x, y, _ = finish(View(size=8, flip=0.0))
+    torch.testing.assert_close(x, y)
+
+
+def test_flip_mirrors_its_share_of_the_images() -> None:
+    x, y, u = finish(View(size=8, flip=0.5), 400)
+    flipped = u[:, 0] < 0.5
+    torch.testing.assert_close(y[flipped], x[flipped].flip(3))
+    torch.testing.assert_close(y[~flipped], x[~flipped])
+    assert 150 < int(flipped.sum()) < 250
+
+
+@pytest.mark.parametrize("shift", [-0.5, -0.2, 0.0, 0.3])
+def test_hue_is_torchvisions(shift: float) -> None:
+    x = torch.rand(4, 3, 5, 5)
+    x[0, :, 0, 0] = 0.5  # a gray pixel has no hue
+    ours = augment._shift_hue(x, torch.full((4,), shift))
+    torch.testing.assert_close(ours, reference.adjust_hue(x, shift), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_brightness_contrast_saturation_are_torchvisions(kind: int) -> None:
+    x = torch.rand(1, 3, 6, 6)
+    theirs = (reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation)[kind]
+    for factor in (0.2, 1.0, 1.7):
+        ours = augment._scale(x, kind, torch.tensor([factor]))
+        torch.testing.assert_close(ours, theirs(x, factor), atol=2e-3, rtol=0)  # luma weights of 3 and 4 digits
+
+
+def test_blur_is_a_gaussian_of_the_drawn_width() -> None:
+    x = torch.rand(2, 3, 24, 24)
+    ours = augment._blur(x, (0.1, 2.0), torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(ours[:1], x[:1], atol=1e-4, rtol=0)
+    wide = reference.gaussian_blur(x[1:, :, :, :], [13, 13], [2.0, 2.0])
+    torch.testing.assert_close(ours[1:, :, 7:-7, 7:-7], wide[:, :, 7:-7, 7:-7], atol=1e-4, rtol=0)
+
+
+def test_lighting_by_hand() -> None:
+    """One image, normal draws forced to (1, 0, 0) by u: the first eigenvector times 0.1 times its eigenvalue."""
+    u = torch.tensor([[1 - math.exp(-0.5), 0, 0, 0, 0.25, 0.25]])
+    noise = augment._lighting(0.1, u, torch.zeros(1, 3, 1, 1)).flatten()
+    expected = torch.tensor([-0.5675, -0.5808, -0.5836]) * 0.1 * 0.2175
+    torch.testing.assert_close(noise, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_jitter_order_differs_between_images_and_probability_is_kept() -> None:
+    x, y, u = finish(View(size=8, flip=0.0, jitter=(0.4, 0.4, 0.4, 0.1), jitter_p=0.5), 200)
+    changed = (x - y).abs().amax((1, 2, 3)) > 1e-3
+    assert torch.equal(changed, u[:, 2] < 0.5)
+    assert len({tuple(row) for row in u[:, 7:11].argsort(1).tolist()}) == 24
+
+
+def test_rotation_is_small_and_keeps_the_centre() -> None:
+    x, y, _ = finish(View(size=8, flip=0.0, rotate=2.0))
+    torch.testing.assert_close(x[:, :, 3:5, 3:5], y[:, :, 3:5, 3:5])

@@ -1,0 +1,147 @@
+"""Splits are read strictly: the right labels, and one sentence with file and line where something is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pretrain import folder, loader
+from pretrain.datasets import imagenet, voc07
+from pretrain.faults import Fault
+from pretrain.recipe import Input, centre_view
+from pretrain.split import Split, from_list
+from tests import scenes
+
+GIVEN = Input(size=8, resize=8)
+
+
+def test_every_data_set_states_layout_splits_and_counts() -> None:
+    modules = [folder.load("pretrain.datasets", name) for name in folder.names("pretrain.datasets")]
+    sets = [module for module in modules if hasattr(module, "split")]
+    assert len(sets) >= 5
+    for module in sets:
+        assert module.LAYOUT
+        assert set(module.COUNTS) <= set(module.SPLITS)
+
+
+def voc(root: Path, values: dict[str, str], ids: str = "000001\n000002\n000003\n") -> Path:
+    lists = root / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "test.txt").write_text(ids)
+    for name, text in values.items():
+        (lists / name).write_text(text)
+    return root
+
+
+def test_voc_values_become_present_absent_and_ignored(tmp_path: Path) -> None:
+    """File 1 / -1 / 0 (present, absent, only difficult) -> 1 / 0 / -1; classes in alphabetical order."""
+    files = {"cat_test.txt": "000001  1\n000002 -1\n000003  0\n", "ant_test.txt": "000001 -1\n000002  1\n000003 -1\n"}
+    split = voc07.split(voc(tmp_path, {**files, "cat_left_test.txt": "odd"}), "test")
+    assert split.classes == ("ant", "cat")
+    assert split.labels is not None
+    assert split.labels.tolist() == [[0, 1], [1, 0], [0, -1]]
+    assert split.files == ("000001.jpg", "000002.jpg", "000003.jpg")
+
+
+@pytest.mark.parametrize(
+    ("text", "ids", "said"),
+    [
+        ("000001 1\n000002 2\n000003 1\n", "000001\n000002\n000003\n", "cat_test.txt:2: expected 'id 1|0|-1'"),
+        ("000001 1\n", "000001\n000002\n", "its 1 ids differ from the 2"),
+        ("000001 1\n000002 1\n", "000002\n000001\n", "expected ids in sorted order"),
+    ],
+)
+def test_voc_lists_are_checked(tmp_path: Path, text: str, ids: str, said: str) -> None:
+    with pytest.raises(Fault, match=said.replace("|", r"\|")):
+        voc07.split(voc(tmp_path, {"cat_test.txt": text}, ids), "test")
+
+
+@pytest.mark.parametrize(("line", "number"), [("a/b.jpg", 2), ("a/b.jpg x", 2), (" 3", 2)])
+def test_a_list_line_without_a_label_is_named(tmp_path: Path, line: str, number: int) -> None:
+    (tmp_path / "train.txt").write_text(f"ok/1.jpg 0\n{line}\n")
+    with pytest.raises(Fault, match=rf"train.txt:{number}: expected 'relative/path label'"):
+        from_list("x", tmp_path, tmp_path / "train.txt")
+
+
+def test_a_path_with_blanks_keeps_them(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("a b/c d.jpg 7\n")
+    split = from_list("x", tmp_path, tmp_path / "train.txt")
+    assert split.files == ("a b/c d.jpg",)
+    assert split.labels is not None
+    assert split.labels.tolist() == [7]
+
+
+def test_a_fingerprint_sees_names_sizes_and_labels(tmp_path: Path) -> None:
+    root = scenes.folder(tmp_path, per_class=2)
+    split = imagenet.split(root, "train")
+    first = split.fingerprint()
+    assert imagenet.split(root, "train").fingerprint() == first
+    assert split.labels is not None
+    moved = Split(split.name, split.root, split.files, split.labels[::-1].copy(), split.classes)
+    assert moved.fingerprint() != first
+    path = split.path(0)
+    path.write_bytes(path.read_bytes() + b"x")
+    assert split.fingerprint() != first
+    path.unlink()
+    with pytest.raises(Fault, match="which is not there"):
+        split.fingerprint()
+
+
+def one(path: Path) -> loader.Loader:
+    split = Split("x", path.parent, (path.name,), np.zeros(1, dtype=np.int64), ("0",))
+    return loader.open_loader(split, [centre_view(GIVEN)], GIVEN, 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+def test_every_colour_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / f"x.{'jpg' if mode == 'CMYK' else 'png'}"
+    Image.fromarray(np.full((9, 7, 3), 200, dtype=np.uint8)).convert(mode).save(path)
+    (batch,) = one(path).batches(np.zeros(1, dtype=np.int64), 1, 0)
+    assert batch.views[0].shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 400])
+def test_a_truncated_image_is_named(tmp_path: Path, kept: int) -> None:
+    whole = tmp_path / "w.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(whole)
+    (tmp_path / "bad.jpg").write_bytes(whole.read_bytes()[:kept])
+    with pytest.raises(Fault, match=r"bad.jpg cannot be decoded"):
+        one(tmp_path / "bad.jpg")
+
+
+def test_workers_deliver_the_same_views_in_the_same_order(tmp_path: Path) -> None:
+    split = imagenet.split(scenes.folder(tmp_path), "train")
+    order = np.random.default_rng(0).permutation(len(split))
+    views = [centre_view(GIVEN)]
+    here = loader.open_loader(split, views, GIVEN, 0, torch.device("cpu"))
+    there = loader.Loader(here.images, GIVEN, torch.device("cpu"), workers=2)
+    for mine, theirs in zip(here.batches(order, 7, 3), there.batches(order, 7, 3), strict=True):
+        assert torch.equal(mine.index, theirs.index)
+        assert torch.equal(mine.views[0], theirs.views[0])
+
+
+def test_blood_cells_have_their_counted_labels(samples: Path) -> None:
+    split = voc07.split(samples / "bccd" / "VOCdevkit", "trainval")
+    assert split.classes == ("Platelets", "RBC", "WBC")
+    assert split.labels is not None
+    assert (split.labels == 1).sum(0).tolist() == [162, 280, 290]
+
+
+@pytest.mark.parametrize("percent", [1, 10])
+def test_simclr_lists_of_bare_names_find_their_class(samples: Path, tmp_path: Path, percent: int) -> None:
+    lists = samples / "imagenet-semi-lists" / "imagenet_subsets"
+    names = (lists / f"{percent}percent.txt").read_text().split()
+    for wnid in {name.partition("_")[0] for name in names}:
+        (tmp_path / "train" / wnid).mkdir(parents=True)
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / f"train_{percent}percent.txt").write_text("\n".join(names))
+    split = imagenet.split(tmp_path, f"train_{percent}percent")
+    assert len(split) == imagenet.COUNTS[f"train_{percent}percent"]
+    assert len(split.classes) == 1000
+    assert split.labels is not None
+    assert split.files[0] == f"{names[0].partition('_')[0]}/{names[0]}"
+    assert split.classes[int(split.labels[0])] == names[0].partition("_")[0]

@@ -1,0 +1,196 @@
+"""DeepCluster: every image learns its own current label, at the right scale, with equal shares of the clusters."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.decomposition import PCA
+
+from pretrain import clustering, folder, method
+from pretrain.backbone import build
+from pretrain.loader import Batch, Loader, open_loader
+from pretrain.methods import deepcluster
+from pretrain.recipe import Input
+from pretrain.split import Split
+from tests import scenes
+from tests.train import tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+Ids = npt.NDArray[np.int64]
+
+
+def literal_epoch(labels: Ids, total: int, seed: tuple[int, ...]) -> list[int]:
+    """One cluster after the other, from the same random numbers."""
+    rng = np.random.default_rng(seed)
+    key = rng.random(len(labels))
+    members = [sorted((key[i], i) for i in np.flatnonzero(labels == k)) for k in range(labels.max() + 1)]
+    filled = [[i for _, i in each] for each in members if each]
+    q = total // len(filled) + 1
+    u = rng.random((len(filled), q))
+    drawn: list[int] = []
+    for each, row in zip(filled, u, strict=True):
+        drawn += each[:q] if len(each) > q else [each[int(v * len(each))] for v in row]
+    return [drawn[i] for i in rng.permutation(len(drawn))[:total]]
+
+
+def long_tail(n: int = 500, clusters: int = 12, seed: int = 0) -> Ids:
+    labels = (np.random.default_rng(seed).pareto(1.0, n) * 3).astype(np.int64).clip(0, clusters - 1)
+    labels[labels == 4] = 3  # an empty cluster
+    return labels
+
+
+EXACT = np.repeat([0, 1, 2], [5, 4, 3])  # the quota of 12 draws is 5: the first cluster has exactly as many members
+
+
+@pytest.mark.parametrize("labels", [long_tail(), np.zeros(9, dtype=np.int64), np.arange(30), EXACT])
+def test_uniform_sampler_equals_the_literal_one(labels: Ids) -> None:
+    total = len(labels)
+    assert deepcluster.uniform_epoch(labels, total, (1, 2)).tolist() == literal_epoch(labels, total, (1, 2))
+
+
+def test_uniform_sampler_gives_every_cluster_its_quota() -> None:
+    labels, total = long_tail(), 480
+    h = np.bincount(labels)
+    filled = h > 0
+    q = total // filled.sum() + 1
+    ids = deepcluster.uniform_epoch(labels, total, (0,))
+    drawn = np.bincount(labels[ids], minlength=len(h))
+    assert (drawn[filled] <= q).all()
+    assert drawn.sum() == total
+    assert (q - drawn[filled]).sum() == q * filled.sum() - total  # what the cut took
+    assert (drawn[~filled] == 0).all()
+    for k in np.flatnonzero(h > q):
+        own = [i for i in ids if labels[i] == k]
+        assert len(set(own)) == len(own), "drawn with replacement from a cluster that is large enough"
+
+
+def test_uniform_sampler_depends_on_its_arguments_alone() -> None:
+    labels = long_tail()
+    first = deepcluster.uniform_epoch(labels, 100, (3, 5))
+    np.random.seed(7)
+    torch.manual_seed(7)
+    assert (deepcluster.uniform_epoch(labels, 100, (3, 5)) == first).all()
+    assert (deepcluster.uniform_epoch(labels, 100, (3, 6)) != first).any()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    found: Split = folder.load("pretrain.datasets", "imagenet").split(
+        scenes.folder(tmp_path_factory.mktemp("images")), "train"
+    )
+    return found
+
+
+def made(images: Split, **changes: Any) -> tuple[deepcluster.DeepCluster, method.Data]:
+    torch.manual_seed(0)
+    recipe = replace(tiny("deepcluster"), **changes)
+    built = deepcluster.DeepCluster(recipe, len(images), CPU, 0)
+    labels = None if images.labels is None else torch.from_numpy(images.labels)
+    return built, method.Data(images, recipe, 0, CPU, labels)
+
+
+def test_labels_are_those_of_whitened_features_image_by_image(images: Split) -> None:
+    built, data = made(images)
+    built.before_epoch(0, data)
+    view = method.centre_view(data.recipe.input)
+    batches = open_loader(images, [view], data.recipe.input, 0, CPU).batches(np.arange(len(images)), 7, 0)
+    with torch.no_grad():
+        features = torch.cat([built.backbone.eval()(batch.views[0]) for batch in batches])
+    white = torch.from_numpy(PCA(4, whiten=True, svd_solver="full").fit_transform(features.numpy()))
+    direct = clustering.kmeans(F.normalize(white.float()), 6, 20, "l2", method.derive(0, 0, 0), empty="split")
+    assert torch.equal(built.labels, direct.labels)
+
+
+def test_every_epoch_starts_with_the_same_fresh_head_everywhere_and_no_memory_of_the_last(images: Split) -> None:
+    heads = []
+    for start in (1, 2):
+        built, data = made(images, head_momentum=0.9)
+        torch.manual_seed(start)  # another random state, as on another rank
+        built.before_epoch(0, data)
+        heads.append(built.top.weight.detach().clone())
+    assert torch.equal(*heads)
+    assert heads[0].std().item() == pytest.approx(0.01, rel=0.2)
+    optimizer = torch.optim.SGD(built.groups(), 0.1)
+    for step, epoch in ((1, 0), (2, 0), (3, 1)):
+        if step == 3:
+            built.before_epoch(epoch, data)
+            assert not torch.equal(built.top.weight, heads[0])
+        batch = Batch(torch.arange(16), [torch.randn(16, 3, 16, 16)])
+        optimizer.zero_grad()
+        built.loss(built.net, batch).backward()
+        built.before_step(step, optimizer)
+        assert (built.top.weight in optimizer.state) == (step == 2)
+        optimizer.step()
+
+
+def test_a_fresh_head_starts_at_ln_k_with_the_gradient_of_the_plain_loss(images: Split) -> None:
+    """A loss divided by the number of clusters would train 10,000 times slower."""
+    built, data = made(images)
+    built.before_epoch(0, data)
+    batch = Batch(torch.arange(16), [torch.randn(16, 3, 16, 16)])
+    loss = built.loss(built.net, batch)
+    assert loss.item() == pytest.approx(math.log(6), abs=0.1)
+    (found,) = torch.autograd.grad(loss, [built.top.bias])
+    z = built.net([batch.views[0]])[1].softmax(1)
+    literal = (z - F.one_hot(built.labels[:16].long(), 6)).mean(0)
+    torch.testing.assert_close(found, literal, rtol=1e-4, atol=1e-6)
+
+
+def test_workers_that_outlive_an_epoch_cannot_serve_its_labels(images: Split) -> None:
+    """The loader and its workers know nothing of labels: the same loader, new labels, new loss."""
+    built, data = made(images)
+    loader = replace(open_loader(images, data.recipe.views, data.recipe.input, 0, CPU), workers=1)
+    assert isinstance(loader, Loader)
+    for epoch in range(2):
+        built.labels = torch.randint(6, (len(images),), generator=torch.Generator().manual_seed(epoch)).int()
+        for batch in loader.batches(np.arange(32), 16, epoch):
+            logits = built.net(batch.views)[1]
+            expected = F.cross_entropy(logits, built.labels[batch.index].long())
+            torch.testing.assert_close(built.loss(built.net, batch), expected)
+
+
+@pytest.mark.parametrize(("arch", "side", "inside"), [("alexnet", 64, 256), ("vgg16_bn", 32, 512)])
+def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(arch: str, side: int, inside: int) -> None:
+    paper = next(r for r in method.recipes("deepcluster")["paper"] if r.arch == arch)
+    recipe = replace(paper, input=replace(paper.input, size=side), hidden=8, clusters=5, precision="fp32")
+    built = deepcluster.DeepCluster(recipe, 10, CPU, 0)
+    x = torch.randn(2, 3, side, side)
+    trunk, first, second = built.net.backbone, built.net.neck[1], built.net.neck[4]
+    assert (first.in_features, second.out_features) == (inside, 8)
+    built.net.eval()
+    z, logits = built.net([x])
+    torch.testing.assert_close(z, second(F.relu(first(trunk(x)))))
+    torch.testing.assert_close(logits, built.top(F.relu(z)))
+    assert bool((z < 0).any()), "the clustered feature is what the ReLU sees"
+
+
+def test_alexnet_and_vgg_have_the_released_layouts() -> None:
+    for arch, convolutions, parameters in (
+        ("alexnet", [0, 4, 8, 11, 14], 3_747_200 - 11 * 11 * 96 + 2 * (96 + 256 + 384 + 384 + 256)),
+        ("vgg16_bn", [0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40], 14_714_688 - 9 * 64 + 2 * 4224),
+    ):
+        with torch.device("meta"):
+            net = build(arch, Input(size=224, resize=256, sobel=True), 0)
+            net.sobel = None  # it has no weights, and the meta device no autocast
+            maps = net.stages(torch.zeros(1, 2, 224, 224))
+        names = [name for name, value in net.named_parameters() if value.ndim == 4]
+        assert names == [f"features.{i}.weight" for i in convolutions]
+        assert sum(p.numel() for p in net.parameters()) == parameters
+        assert [m.shape[2] for m in maps] == ([55, 27, 13, 13, 13] if arch == "alexnet" else [224, 112, 56, 28, 14])
+
+
+def test_published_recipes() -> None:
+    paper = method.recipes("deepcluster")["paper"]
+    assert [r.input.sobel for r in paper] == [True, False, True, True]
+    sobel = paper[0]
+    assert (sobel.clusters, sobel.pca, sobel.kmeans_iterations) == (10_000, 256, 20)
+    assert (sobel.lr, sobel.weight_decay, sobel.batch_size, sobel.epochs) == (0.1, 1e-5, 512, 200)
+    assert sobel.head_momentum == 0

@@ -1,0 +1,196 @@
+"""DeepCluster-v2: banks, labels and prototypes by sample id; prototypes rest within an epoch; resume with any W."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain import clustering, dist, folder, method, network
+from pretrain.faults import Fault
+from pretrain.loader import Batch
+from pretrain.methods import deepclusterv2
+from pretrain.split import Split
+from tests import gloo, scenes
+from tests.train import tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    root = scenes.folder(tmp_path_factory.mktemp("images"), per_class=17)  # 51: three of them short of a batch
+    found: Split = folder.load("pretrain.datasets", "imagenet").split(root, "train")
+    return found
+
+
+def made(images: Split, **changes: Any) -> tuple[deepclusterv2.DeepClusterV2, method.Data]:
+    torch.manual_seed(0)
+    recipe = replace(tiny("deepclusterv2"), **changes)
+    return deepclusterv2.DeepClusterV2(recipe, len(images), CPU, 0), method.Data(images, recipe, 0, CPU, None)
+
+
+def planted(images: Split) -> deepclusterv2.DeepClusterV2:
+    """Labels and prototypes that no k-means made."""
+    built, _ = made(images)
+    g = torch.Generator().manual_seed(1)
+    built.labels = torch.randint(6, built.labels.shape, generator=g, dtype=torch.int32)
+    built.prototypes = torch.nn.functional.normalize(torch.randn(built.prototypes.shape, generator=g), dim=2)
+    return built
+
+
+def batch_of(ids: list[int], views: int = 3) -> Batch:
+    return Batch(torch.tensor(ids), [torch.randn(len(ids), 3, 16, 16) for _ in range(views)])
+
+
+def test_the_loss_sees_the_label_of_each_sample_in_every_head_and_crop(images: Split) -> None:
+    built, batch = planted(images), batch_of([5, 40, 2, 17])
+    built.labels[1, 40] = -1
+    z = built.net(batch.views)[0].view(3, 4, -1)
+    heads = []
+    for q in range(3):
+        terms = [
+            -torch.log_softmax(built.prototypes[q] @ z[v, row] / 0.1, 0)[int(built.labels[q, i])]
+            for v in range(3)
+            for row, i in enumerate(batch.index.tolist())
+            if built.labels[q, i] >= 0
+        ]
+        heads.append(torch.stack(terms).mean())
+    torch.testing.assert_close(built.loss(built.net, batch), torch.stack(heads).mean())
+
+
+def test_a_batch_without_labels_gives_no_loss_and_no_gradient(images: Split) -> None:
+    built = planted(images)
+    built.labels.fill_(-1)
+    loss = built.loss(built.net, batch_of([0, 1, 2]))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(float(p.grad.abs().sum()) == 0 for p in built.net.parameters() if p.grad is not None)
+
+
+def test_banks_take_the_features_of_their_own_crop_and_sample(images: Split) -> None:
+    built, batch = planted(images), batch_of([9, 3, 50])
+    built.loss(built.net, batch)
+    z = built.net(batch.views)[0].view(3, 3, -1)
+    built.after_step(1)
+    for bank in (0, 1):
+        for row, i in enumerate((9, 3, 50)):
+            torch.testing.assert_close(built.bank[bank, i], z[bank, row])
+    assert built.visited.nonzero().flatten().tolist() == [3, 9, 50]
+
+
+def test_the_start_fills_both_banks_in_the_order_of_the_first_epoch(images: Split) -> None:
+    built, data = made(images)
+    built.start(data)
+    again, _ = made(images)
+    first = next(data.batches(again.order(0, 51, 0), data.recipe.views, -1))
+    with torch.no_grad():  # one crop at a time, statistics of the batch
+        for bank, view in enumerate(first.views):
+            torch.testing.assert_close(built.bank[bank, first.index], again.net([view])[0], rtol=1e-4, atol=1e-5)
+    assert set(built.visited.nonzero().flatten().tolist()) == set(again.order(0, 51, 0)[:48].tolist())
+
+
+def test_heads_cluster_banks_0_1_0_and_unvisited_samples_are_ignored(
+    images: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, data = made(images)
+    built.start(data)
+    seen: list[tuple[Tensor, int]] = []
+    engine = clustering.kmeans
+
+    def spy(x: Tensor, k: int, iterations: int, metric: str, seed: int, **more: Any) -> clustering.Clusters:
+        assert (k, iterations, metric) == (6, 10, "cos")
+        seen.append((x, seed))
+        return engine(x, k, iterations, metric, seed, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clustering, "kmeans", spy)
+    visited = built.visited.clone()
+    built.labels.fill_(3)  # of the last epoch, for everyone
+    built.before_epoch(0, data)
+    assert [torch.equal(x, built.bank[bank, visited]) for (x, _), bank in zip(seen, (0, 1, 0), strict=True)] == [
+        True
+    ] * 3
+    assert len({seed for _, seed in seen}) == 3, "heads of one bank differ by their start"
+    assert torch.equal(built.labels >= 0, visited.expand(3, -1))
+    for q, bank in enumerate((0, 1, 0)):
+        nearest = (built.bank[bank] @ built.prototypes[q].T).argmax(1)
+        assert torch.equal(nearest[visited].int(), built.labels[q, visited])
+    assert not built.visited.any()
+    built.check()
+
+
+def test_prototypes_rest_within_an_epoch_and_are_not_trained(images: Split) -> None:
+    built, data = made(images)
+    built.start(data)
+    built.before_epoch(0, data)
+    kept = built.prototypes.clone()
+    optimizer = torch.optim.SGD(built.groups(), 0.1)
+    for step, batch in enumerate(data.batches(np.arange(51), data.recipe.views, 0), start=1):
+        optimizer.zero_grad()
+        built.loss(built.net, batch).backward()
+        optimizer.step()
+        built.after_step(step)
+        assert torch.equal(built.prototypes, kept)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in built.net.parameters()}
+    assert not any(value.shape[-2:] == kept.shape[-2:] for value in built.net.state_dict().values())
+    built.before_epoch(1, data)
+    assert not torch.equal(built.prototypes, kept)
+
+
+def _clustered(images: Split, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    built, data = made(images)
+    built.load_state({name: tensor.clone() for name, tensor in state.items()})
+    built.before_epoch(1, data)
+    for name, tensor in built.state().items():
+        dist.assert_replicated(tensor, name)
+    return built.labels, built.prototypes
+
+
+def test_two_processes_continue_what_one_has_saved(images: Split, tmp_path: Path) -> None:
+    built, data = made(images)
+    built.start(data)
+    state = built.state()
+    labels, prototypes = _clustered(images, state)
+    for found in gloo.run(_clustered, 2, tmp_path, images, state):
+        assert torch.equal(found[0], labels)
+        torch.testing.assert_close(found[1], prototypes)
+
+
+@pytest.mark.parametrize(
+    ("world", "ranks"),
+    [(64, 8), (8, 1), (16, 2), (128, 16), (4, 1), (1, 1)],  # of 64, 512, 256, 32, 1024 and 4096 images each
+)
+def test_batch_norm_sees_groups_of_512_images(world: int, ranks: int) -> None:
+    assert network.ranks_sharing(512, 4096, world) == ranks
+
+
+def test_batch_norm_groups_that_do_not_fit_are_refused() -> None:
+    assert network.ranks_sharing(0, 256, 4) == 4
+    with pytest.raises(Fault, match="does not divide"):
+        network.ranks_sharing(500, 4096, 64)
+
+
+def test_published_recipes() -> None:
+    paper = {r.name.removeprefix("rn50_in1k_deepclusterv2_"): r for r in method.recipes("deepclusterv2")["paper"]}
+    crops = {name: [(v.count, v.size, v.scale) for v in r.views] for name, r in paper.items()}
+    assert crops == {
+        "400ep_2x160_4x96": [(2, 160, (0.08, 1.0)), (4, 96, (0.05, 0.14))],
+        "400ep_2x224": [(2, 224, (0.08, 1.0))],
+        "800ep_2x224_6x96": [(2, 224, (0.14, 1.0)), (6, 96, (0.05, 0.14))],
+    }
+    for name, r in paper.items():
+        assert r.epochs == int(name[:3])
+        assert (r.batch_size, r.lr, r.weight_decay, r.momentum, r.optimizer) == (4096, 4.8, 1e-6, 0.9, "larc")
+        assert (r.heads, r.prototypes, r.banks, r.dim, r.temperature) == (3, 3000, 2, 128, 0.1)
+        assert (r.kmeans_iterations, r.bn_group, r.input.std) == (10, 512, (0.228, 0.224, 0.225))
+        view = r.views[0]
+        assert (view.jitter, view.jitter_p, view.gray, view.blur, view.blur_sigma) == (
+            (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, (0.1, 2.0),
+        )  # fmt: skip

@@ -1,0 +1,118 @@
+"""Collectives: the identity on one process, right for every dtype on several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain import dist
+from pretrain.faults import Fault
+from tests import gloo
+
+DTYPES = (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64, torch.bfloat16)
+
+
+def splitmix64(x: int) -> int:
+    """The published algorithm on Python integers."""
+    mask = (1 << 64) - 1
+    x = (x + 0x9E3779B97F4A7C15) & mask
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return x ^ (x >> 31)
+
+
+def test_one_process_gets_its_own_tensor_back() -> None:
+    t = torch.arange(6.0).view(3, 2)
+    assert dist.rank() == 0
+    assert dist.world_size() == 1
+    assert dist.all_reduce_sum_(t) is t
+    assert dist.all_gather_rows(t) is t
+    assert dist.broadcast_(t) is t
+    assert dist.gather_object("a") == ["a"]
+    assert dist.broadcast_object("a") == "a"
+    dist.barrier()
+    dist.assert_replicated(t, "t")
+    dist.stop()
+
+
+def test_an_incomplete_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(Fault, match="RANK, MASTER_ADDR, MASTER_PORT is not set; use torchrun"):
+        dist.start("cpu")
+
+
+def test_mix64_is_splitmix64() -> None:
+    values = [0, 1, -1, 2**63 - 1, -(2**63), 123456789]
+    mixed = dist.mix64(torch.tensor(values)).tolist()
+    assert [m % 2**64 for m in mixed] == [splitmix64(v % 2**64) for v in values]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_hash_sees_every_element_its_place_its_type_and_the_shape(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = torch.tensor([[0, 1, 0], [1, 1, 0]]).to(dtype)
+    other = t.clone()
+    other[1, 2] = 1
+    different = [t, other, t.flip(1), t.view(3, 2), t.view(-1), t[:1], t.view(torch.uint8).long(), t[:0]]
+    assert len({int(dist.hash64(d)) for d in different}) == len(different)
+    assert int(dist.hash64(t)) == int(dist.hash64(t.t().contiguous().t()))
+    whole = int(dist.hash64(t.repeat(5, 1)))
+    monkeypatch.setattr(dist, "_HASH_WORDS", 1)
+    assert int(dist.hash64(t.repeat(5, 1))) == whole
+
+
+def _own(rank: int, dtype: torch.dtype) -> Tensor:
+    """Different values and a different number of rows on every rank; none on rank 1."""
+    rows = (2, 0, 3)[rank]
+    return (torch.arange(rows * 2) % 5 + rank).view(rows, 2).to(dtype)
+
+
+def _collect() -> dict[str, Any]:
+    out: dict[str, Any] = {"rank": dist.rank(), "world": dist.world_size()}
+    for dtype in DTYPES:
+        own = torch.tensor([[dist.rank(), 0, 100]]).to(dtype)
+        out[f"sum {dtype}"] = dist.all_reduce_sum_(own.clone())
+        out[f"rows {dtype}"] = dist.all_gather_rows(_own(dist.rank(), dtype))
+        out[f"equal {dtype}"] = dist.all_gather_rows(own[0], equal=True)
+        out[f"sent {dtype}"] = dist.broadcast_(own.clone(), src=2)
+    strided = (torch.arange(6.0).view(3, 2) * (dist.rank() + 1)).t()
+    out["strided sum"] = dist.all_reduce_sum_(strided.clone())
+    out["strided sent"] = dist.broadcast_(strided, src=1)
+    out["scalar"] = dist.broadcast_(torch.tensor(float(dist.rank())), src=1)
+    out["objects"] = dist.gather_object({"rank": dist.rank()})
+    out["object"] = dist.broadcast_object(f"from {dist.rank()}", src=1)
+    dist.barrier()
+    same = torch.arange(5)
+    dist.assert_replicated(same, "same")
+    same[4] += dist.rank() == 2
+    try:
+        dist.assert_replicated(same, "memory.y")
+    except RuntimeError as error:
+        out["error"] = str(error)
+    return out
+
+
+def test_collectives_on_three_processes(tmp_path: Path) -> None:
+    found = gloo.run(_collect, 3, tmp_path)
+    assert [f["rank"] for f in found] == [0, 1, 2]
+    for f in found:
+        assert f["world"] == 3
+        for dtype in DTYPES:
+            assert f[f"sum {dtype}"].dtype == dtype
+            assert torch.equal(f[f"sum {dtype}"], torch.tensor([[3, 0, 300]]).to(dtype))
+            assert torch.equal(f[f"rows {dtype}"], torch.cat([_own(r, dtype) for r in range(3)]))
+            assert torch.equal(f[f"equal {dtype}"], torch.tensor([0, 0, 100, 1, 0, 100, 2, 0, 100]).to(dtype))
+            assert torch.equal(f[f"sent {dtype}"], torch.tensor([[2, 0, 100]]).to(dtype))
+        assert torch.equal(f["strided sum"], torch.arange(6.0).view(3, 2).t() * 6)
+        assert torch.equal(f["strided sent"], torch.arange(6.0).view(3, 2).t() * 2)
+        assert f["scalar"] == 1
+        assert f["objects"] == [{"rank": 0}, {"rank": 1}, {"rank": 2}]
+        assert f["object"] == "from 1"
+        assert f["error"].startswith("'memory.y' (5,) differs between the 3 processes")

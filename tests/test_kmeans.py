@@ -1,0 +1,388 @@
+"""k-means equals the literal algorithm and faiss, whatever the tiles, the metric and the number of processes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pretrain import assign, clustering, dist
+from pretrain.clustering import Clusters, kmeans, split_empty, two_means
+from pretrain.faults import Fault
+from tests import gloo
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Matrices here are too small to share out: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def literal_kmeans(x: Array, c: Array, iterations: int, metric: str) -> tuple[Array, Array, list[float]]:
+    """Lloyd's algorithm one number at a time: centroids, labels, and the objective of each E-step."""
+    c, objective = c.astype(np.float64).copy(), []
+    for step in range(iterations + 1):
+        if metric == "cos":
+            for k in range(len(c)):
+                c[k] = c[k] / math.sqrt(sum(v * v for v in c[k]))
+        labels, total = np.zeros(len(x), dtype=np.int64), 0.0
+        for i in range(len(x)):
+            best = math.inf
+            for k in range(len(c)):
+                if metric == "l2":
+                    cost = sum((a - b) ** 2 for a, b in zip(x[i], c[k], strict=True))
+                else:
+                    cost = -sum(a * b for a, b in zip(x[i], c[k], strict=True))
+                if cost < best:
+                    best, labels[i] = cost, k
+            total += best if metric == "l2" else -best
+        objective.append(total / len(x))
+        if step == iterations:
+            break
+        for k in range(len(c)):
+            members = [x[i] for i in range(len(x)) if labels[i] == k]
+            if members:
+                c[k] = sum(members) / len(members)
+    return c, labels, objective
+
+
+def gaussian_rows(n: int, d: int, centres: int, seed: int = 0, noise: float = 0.5) -> Tensor:
+    """Unit rows around random centres."""
+    g = torch.Generator().manual_seed(seed)
+    middle = torch.randn(centres, d, generator=g)
+    x = middle[torch.randint(centres, (n,), generator=g)] + noise * torch.randn(n, d, generator=g)
+    return F.normalize(x)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize(("n", "d", "k"), [(200, 6, 7), (90, 3, 80)])
+def test_equals_the_literal_algorithm(n: int, d: int, k: int, metric: Any) -> None:
+    x = gaussian_rows(n, d, 9)
+    start = x[:k] + 0.01
+    c, labels, objective = literal_kmeans(x.double().numpy(), start.double().numpy(), 5, metric)
+    found = kmeans(x, k, 5, metric, start=start)
+    assert found.labels.dtype == torch.int32
+    assert found.labels.tolist() == labels.tolist()
+    assert found.counts.tolist() == np.bincount(labels, minlength=k).tolist()
+    assert found.empty == (found.counts == 0).sum()
+    np.testing.assert_allclose(found.centroids.numpy(), c, atol=1e-6)
+    np.testing.assert_allclose(found.objective, objective, rtol=1e-5)
+
+
+def test_four_points_on_a_line() -> None:
+    # From 0 and 1: {0} and {1, 10, 11}, whose means are 0 and 22/3; then {0, 1} and {10, 11}; then nothing moves.
+    x, start = torch.tensor([[0.0], [1.0], [10.0], [11.0]]), torch.tensor([[0.0], [1.0]])
+    found = kmeans(x, 2, 2, start=start)
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    assert found.centroids.tolist() == [[0.5], [10.5]]
+    assert found.counts.tolist() == [2, 2]
+    moved = (0 + 1 + (10 - 22 / 3) ** 2 + (11 - 22 / 3) ** 2) / 4
+    assert found.objective == pytest.approx([(0 + 0 + 81 + 100) / 4, moved, 0.25], rel=1e-5)
+    assert start.tolist() == [[0.0], [1.0]]  # the caller's tensor is left alone
+
+
+def test_cosine_centroids_have_unit_length() -> None:
+    # Mean of (1, 0) and (0, 1) points along (1, 1); the mean inner product is then cos 45 degrees.
+    found = kmeans(torch.eye(2), 1, 1, "cos", start=torch.tensor([[3.0, 0.0]]))
+    torch.testing.assert_close(found.centroids, torch.full((1, 2), 0.5**0.5))
+    assert found.objective == pytest.approx([0.5, 0.5**0.5])
+
+
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("tile", [(1, 1), (1 << 20, 4 << 20)])
+def test_the_lowest_index_wins_ties(metric: Any, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(assign._TILE, "cpu", tile)
+    once = F.normalize(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)))
+    labels, _ = assign.assign(once, once.repeat(4, 1), metric)
+    assert torch.equal(labels, torch.arange(64, dtype=torch.int32))
+
+
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("k", [1, 63, 64, 65, 300])
+@pytest.mark.parametrize("tile", [(1, 1), (2 * 64 * 4 * 20, 10_000), (1 << 20, 4 << 20)])
+def test_tiles_do_not_show(k: int, metric: Any, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(assign._TILE, "cpu", tile)
+    g = torch.Generator().manual_seed(k)
+    x, c = torch.randn(40, 20, generator=g), torch.randn(k, 20, generator=g)
+    score = x.double() @ c.double().T - (0.5 * c.double().square().sum(1) if metric == "l2" else 0)
+    for chunk in (None, 17):
+        labels, best = assign.assign(x, c, metric, chunk=chunk)
+        assert torch.equal(labels.long(), score.argmax(1))
+        torch.testing.assert_close(best.double(), score.amax(1), atol=1e-5, rtol=1e-5)
+
+
+def test_without_onednn_the_product_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, c = gaussian_rows(300, 20, 9), gaussian_rows(70, 20, 9, seed=1)
+    labels, best = assign.assign(x, c)
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    other, score = assign.assign(x, c)
+    assert torch.equal(labels, other)
+    torch.testing.assert_close(best, score)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_rows_of_any_float_type_are_taken_as_their_values(dtype: torch.dtype) -> None:
+    x = gaussian_rows(300, 10, 5).to(dtype)
+    found, plain = kmeans(x, 5, 3), kmeans(x.float(), 5, 3)
+    assert torch.equal(found.labels, plain.labels)
+    assert found.centroids.dtype == torch.float32
+    assert found.objective == pytest.approx(plain.objective, rel=1e-6)
+
+
+def test_both_ways_to_sum_agree_to_the_last_bit() -> None:
+    # The rows of a cluster are added one by one in the same order on CPU and GPU; both ways run here on the CPU.
+    x, labels = gaussian_rows(9000, 70, 9), torch.randint(12, (9000,), dtype=torch.int32) ** 2
+    a, b = clustering._sums_in_order(x, labels, 150), clustering._sums_sorted(x, labels, 150)
+    assert a.dtype == torch.float64
+    assert torch.equal(a, b)
+    one = F.one_hot(labels.long(), 150).double()
+    torch.testing.assert_close(a, one.T @ x.double(), atol=1e-12, rtol=0)
+
+
+def test_the_objective_never_gets_worse() -> None:
+    x = gaussian_rows(1000, 16, 30)
+    down, up = kmeans(x, 40, 12).objective, kmeans(x, 40, 12, "cos").objective
+    assert len(down) == len(up) == 13
+    assert all(b <= a + 1e-7 for a, b in itertools.pairwise(down))
+    assert all(b >= a - 1e-7 for a, b in itertools.pairwise(up))
+
+
+def test_bf16_changes_at_most_a_thousandth_of_the_labels() -> None:
+    x = gaussian_rows(8000, 64, 100, noise=0.3)
+    c = kmeans(x, 100, 3).centroids
+    exact, rough = assign.assign(x, c)[0], assign.assign(x, c, precision="bf16")[0]
+    rounded = assign.assign(x.bfloat16(), c.bfloat16())[0]
+    assert torch.equal(rough, rounded)  # operands are rounded, sums are not
+    assert 0 < (exact != rough).float().mean() <= 0.001
+    a, b = (kmeans(x, 100, 3, start=c, precision=precision).objective for precision in ("fp32", "bf16"))
+    assert b == pytest.approx(a, rel=1e-3)
+
+
+def test_precision_settings_are_put_back() -> None:
+    cuda, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    kept = cuda.fp32_precision, cpu.fp32_precision
+    for precision, expected in (("fp32", ("ieee", "ieee")), ("tf32", ("tf32", "ieee")), ("bf16", ("ieee", "bf16"))):
+        with assign.matmul_precision(precision):
+            assert (cuda.fp32_precision, cpu.fp32_precision) == expected
+        assert (cuda.fp32_precision, cpu.fp32_precision) == kept
+
+
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+def test_equals_faiss(metric: Any) -> None:
+    pytest.importorskip("faiss")
+    x = gaussian_rows(3000, 24, 40)
+    ours, theirs = (kmeans(x, 30, 6, metric, seed=3, backend=backend) for backend in ("torch", "faiss"))
+    assert ours.empty == theirs.empty == 0
+    assert torch.equal(ours.labels, theirs.labels)
+    assert torch.equal(ours.counts, theirs.counts)
+    assert ours.objective == pytest.approx(theirs.objective, rel=1e-5)
+    torch.testing.assert_close(ours.centroids, theirs.centroids, atol=1e-5, rtol=0)
+
+
+# ---- empty clusters
+
+
+def _with_a_dead_centroid() -> tuple[Tensor, Tensor]:
+    x = gaussian_rows(400, 8, 4)
+    return x, torch.cat([x[:5], torch.full((1, 8), -50.0)])
+
+
+def test_keep_leaves_a_dead_centroid_where_it_is() -> None:
+    x, start = _with_a_dead_centroid()
+    found = kmeans(x, 6, 4, start=start, empty="keep")
+    assert found.centroids[5].tolist() == [-50.0] * 8
+    assert found.counts[5] == 0
+    assert found.empty == 1
+    assert found.reseeded == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+def test_split_refills_it(metric: Any) -> None:
+    x, start = _with_a_dead_centroid()
+    start[5] = -x.mean(0)
+    found = kmeans(x, 6, 4, metric, start=start, empty="split")
+    assert found.empty == 0
+    assert found.reseeded == [1, 0, 0, 0]
+    again = kmeans(x, 6, 4, metric, start=start, empty="split")
+    assert torch.equal(found.centroids, again.centroids)
+
+
+def test_split_parts_donor_and_copy_by_alternating_1024ths() -> None:
+    c = torch.tensor([[5.0, 5.0, 5.0], [1.0, 2.0, 4.0], [7.0, 7.0, 7.0], [9.0, 9.0, 9.0]])
+    counts, e = torch.tensor([1.0, 8.0, 0.0, 0.0]), 1 / 1024
+    moved, filled = split_empty(c, counts, torch.full((4,), 0.5, dtype=torch.float64))
+    assert filled == 1  # cluster 1 alone can give, and gives once; a single row cannot be shared
+    assert moved[1].tolist() == [1 - e, 2 * (1 + e), 4 * (1 - e)]
+    assert moved[2].tolist() == [1 + e, 2 * (1 - e), 4 * (1 + e)]
+    assert torch.equal(moved[[0, 3]], c[[0, 3]])
+
+
+def test_donors_are_drawn_in_proportion_to_their_surplus() -> None:
+    counts, c = torch.tensor([0.0, 2.0, 4.0, 7.0]), torch.arange(4.0)[:, None]
+    uniform = torch.rand(4000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    donors = torch.tensor([round(float(split_empty(c, counts, u)[0][0])) for u in uniform])
+    share = torch.bincount(donors, minlength=4) / 4000
+    torch.testing.assert_close(share, torch.tensor([0.0, 0.1, 0.3, 0.6]), atol=0.03, rtol=0)
+
+
+def test_donors_are_distinct() -> None:
+    counts, c = torch.tensor([0.0, 0.0, 0.0, 5.0, 50.0, 500.0]), torch.arange(6.0)[:, None]
+    moved, filled = split_empty(c, counts, torch.rand(6, dtype=torch.float64))
+    assert filled == 3
+    assert sorted(moved[:3, 0].round().tolist()) == [3, 4, 5]
+
+
+# ---- start and errors
+
+
+def test_first_centroids_are_distinct_rows_that_depend_on_seed_and_position_alone() -> None:
+    x, g = torch.arange(5000.0)[:, None], torch.Generator().manual_seed(0)
+    drawn = kmeans(x, 300, 0, seed=1).centroids[:, 0]
+    assert len(drawn.unique()) == 300
+    assert abs(float(drawn.mean()) - 2500) < 4 * 1443 / 300**0.5  # uniform over positions
+    assert not torch.equal(drawn, kmeans(x, 300, 0, seed=2).centroids[:, 0])
+    shuffled = torch.randperm(5000, generator=g)
+    assert torch.equal(drawn, kmeans(x[shuffled], 300, 0, seed=1, row_ids=shuffled).centroids[:, 0])
+    assert torch.equal(drawn, kmeans(x, 300, 0, seed=1, offset=0).centroids[:, 0])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_rows_that_are_not_finite_are_refused(bad: float, dtype: torch.dtype) -> None:
+    x = torch.ones(9000, 3, dtype=dtype)
+    x[8500, 2] = bad
+    with pytest.raises(Fault, match="NaN or infinity") as caught:
+        kmeans(x, 2, 1)
+    assert caught.value.reason == "nan"
+
+
+def test_the_largest_floats_are_finite() -> None:
+    assert kmeans(torch.tensor([[3.0e38], [1.0]]), 1, 0, "cos").counts.tolist() == [2]
+
+
+def test_bad_arguments_are_named() -> None:
+    x = torch.randn(5, 3)
+    with pytest.raises(Fault, match="6 clusters asked of 5 rows; choose between 1 and 5"):
+        kmeans(x, 6, 1)
+    with pytest.raises(ValueError, match=r"start must be \(2, 3\) centroids, got \(2, 4\)"):
+        kmeans(x, 2, 1, start=torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="row_ids repeat"):
+        kmeans(x, 5, 1, row_ids=torch.tensor([0, 1, 2, 2, 4]))
+    assert kmeans(x, 5, 3).objective == pytest.approx([0] * 4, abs=1e-6)  # as many clusters as rows
+
+
+# ---- several processes
+
+
+def _shards(x: Tensor, world: int) -> list[tuple[Tensor, dict[str, Any]]]:
+    """This process's rows in three ways: equal blocks; uneven blocks, the last one empty; every world-th row."""
+    rank = dist.rank()
+    cuts = [0, *(len(x) * (2 * r + 1) // (2 * world) for r in range(1, world - 1)), len(x), len(x)][: world + 1]
+    strided = torch.arange(rank, len(x), world)
+    return [
+        (x.chunk(world)[rank], {}),
+        (x[cuts[rank] : cuts[rank + 1]], {"offset": cuts[rank]}),
+        (x[strided], {"row_ids": strided}),
+    ]
+
+
+def _sharded(x: Tensor, k: int, metric: str) -> list[dict[str, Any]]:
+    out = []
+    for rows, where in _shards(x, dist.world_size()):
+        found = kmeans(rows, k, 5, metric, seed=7, empty="split", **where)  # type: ignore[arg-type]
+        dist.assert_replicated(found.centroids, "centroids")
+        out.append(found._asdict())
+    return out
+
+
+def _refused(x: Tensor) -> str:
+    """What a NaN on the last process alone raises on this one."""
+    x = torch.where(torch.tensor(dist.rank() == dist.world_size() - 1), math.nan, x)
+    try:
+        kmeans(x, 2, 1)
+    except Fault as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_number_of_processes_does_not_show(world: int, metric: Any, tmp_path: Path) -> None:
+    x = gaussian_rows(240, 12, 30)
+    k = 70  # more than a shard of four processes holds
+    alone = kmeans(x, k, 5, metric, seed=7, empty="split")
+    found = gloo.run(_sharded, world, tmp_path, x, k, metric)
+    blocks, uneven, strided = ([Clusters(**process[way]) for process in found] for way in range(3))
+    for way in (blocks, uneven, strided):
+        for process in way:
+            assert torch.equal(process.counts, alone.counts)
+            assert process.objective == pytest.approx(alone.objective, rel=1e-5)
+            assert (process.reseeded, process.empty) == (alone.reseeded, alone.empty)
+            torch.testing.assert_close(process.centroids, alone.centroids, atol=1e-6, rtol=0)
+    for way in (blocks, uneven):
+        assert torch.equal(torch.cat([process.labels for process in way]), alone.labels)
+    for rank, process in enumerate(strided):
+        assert torch.equal(process.labels, alone.labels[rank::world])
+
+
+def test_every_process_refuses_a_nan_of_one(tmp_path: Path) -> None:
+    assert all("NaN or infinity" in said for said in gloo.run(_refused, 2, tmp_path, torch.randn(6, 2)))
+
+
+# ---- two parts
+
+
+def test_two_means_parts_two_clouds() -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(100, 5, generator=g)
+    x[40:] += 8
+    part = two_means(x)
+    assert part.dtype == torch.bool
+    assert len(part[:40].unique()) == len(part[40:].unique()) == 1
+    assert part[0] != part[-1]
+    assert torch.equal(part, two_means(x))
+    assert torch.equal(part, two_means(x + 1000))  # float64 inside: a common offset costs no digits
+
+
+def test_two_means_is_lloyd_from_the_farthest_rows() -> None:
+    x = gaussian_rows(60, 4, 5)
+    a = max(range(60), key=lambda i: float((x[i].double() - x.double().mean(0)).norm()))
+    b = max(range(60), key=lambda i: float((x[i].double() - x[a].double()).norm()))
+    _, labels, _ = literal_kmeans(x.double().numpy(), x[[a, b]].double().numpy(), 20, "l2")
+    assert two_means(x).tolist() == [label == 1 for label in labels]
+
+
+def test_rows_that_cannot_be_parted_are_halved() -> None:
+    assert two_means(torch.ones(5, 3)).tolist() == [False, False, True, True, True]
+    assert two_means(torch.zeros(2, 3)).tolist() == [False, True]
+    part = two_means(torch.tensor([[0.0], [0.0], [1.0]]))
+    assert part[0] == part[1] != part[2]
+    with pytest.raises(ValueError, match="at least 2"):
+        two_means(torch.ones(1, 3))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_the_gpu_finds_the_same_clusters(metric: Any, precision: Any) -> None:
+    x = gaussian_rows(5000, 32, 40, noise=0.3)
+    host = kmeans(x, 40, 5, metric, empty="split")
+    found = kmeans(x.cuda(), 40, 5, metric, empty="split", precision=precision)
+    assert (found.labels.cpu() != host.labels).float().mean() <= (0 if precision == "fp32" else 0.02)
+    assert found.objective == pytest.approx(host.objective, rel=1e-5 if precision == "fp32" else 2e-3)
+    rerun = kmeans(x.cuda(), 40, 5, metric, empty="split", precision=precision)
+    assert torch.equal(found.centroids, rerun.centroids)
+    assert torch.equal(two_means(x.cuda()).cpu(), two_means(x))

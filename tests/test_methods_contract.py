@@ -1,0 +1,114 @@
+"""What every file of pretrain/methods must do: repeat, train all of the backbone, survive a kill, agree over ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain import checkpoint, dist, folder, loop, method
+from pretrain.split import Split
+from tests import gloo, scenes
+from tests.train import digest, tiny
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = torch.device("cpu")
+TRAINED = [name for name in folder.names("pretrain.methods") if method.recipes(name)["smoke"][0].epochs]
+KILLED_AT = 6  # of nine iterations; the last state is that of iteration 5, in the middle of the second epoch
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    root = scenes.folder(tmp_path_factory.mktemp("images"), per_class=17)
+    found: Split = folder.load("pretrain.datasets", "imagenet").split(root, "train")
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(images: Split, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of every method."""
+    out = {name: tmp_path_factory.mktemp(name) for name in TRAINED}
+    for name, place in out.items():
+        loop.fit(name, tiny(name), images, place, 0, CPU, lambda *_: None)
+    return out
+
+
+@pytest.mark.parametrize("name", folder.names("pretrain.methods"))
+def test_recipes_are_complete(name: str) -> None:
+    variants = method.recipes(name)
+    names = [recipe.name for recipes in variants.values() for recipe in recipes]
+    assert all(variants.values()), "paper, demo and smoke each need a recipe"
+    assert len(set(names)) == len(names)
+    assert issubclass(method.find(name), method.Method)
+    for recipe in (r for recipes in variants.values() for r in recipes):
+        assert dataclasses.is_dataclass(recipe)
+        assert recipe.views[0].size >= recipe.views[-1].size, "large crops come first"
+
+
+def _train_until_killed(name: str, images: Split, out: Path) -> None:
+    def report(done: int, total: int, line: str) -> None:
+        if done == KILLED_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    loop.SAVE_EVERY = 2
+    loop.fit(name, tiny(name), images, out, 0, CPU, report)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_killed_and_resumed_run_equals_one_that_was_not(
+    name: str, images: Split, whole: dict[str, Path], tmp_path: Path
+) -> None:
+    """Weights, memories, labels, optimiser and random state, bit for bit; hence also: the same seed, the same run."""
+    process = multiprocessing.get_context("fork").Process(target=_train_until_killed, args=(name, images, tmp_path))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["iteration"] == 2
+    loop.fit(name, tiny(name), images, tmp_path, 0, CPU, lambda *_: None)
+    assert digest(tmp_path) == digest(whole[name])
+    hashes = {checkpoint.describe(out / "backbone.safetensors").sha256 for out in (tmp_path, whole[name])}
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_weight_of_the_backbone_gets_a_gradient(name: str, images: Split, tmp_path: Path) -> None:
+    run = loop._prepare(name, tiny(name), images, tmp_path, 0, CPU, lambda *_: None)
+    run.method.before_epoch(0, run.data)
+    order = run.method.order(0, len(images), 0)
+    loss = run.method.loss(run.net, next(run.data.batches(order, run.recipe.views, 0)))
+    loss.backward()
+    for weight_name, weight in run.method.backbone.named_parameters():
+        assert weight.grad is not None, f"{weight_name} has no gradient"
+        assert bool(weight.grad.isfinite().all()), weight_name
+        assert bool(weight.grad.any()), f"the gradient of {weight_name} is zero"
+
+
+def _train_on_a_rank(name: str, images: Split, out: Path) -> dict[str, Tensor]:
+    run = loop._prepare(name, tiny(name), images, out, 0, torch.device("cpu"), lambda *_: None)
+    while run.progress.epoch < run.recipe.epochs:
+        loop._epoch(run)
+    for key, tensor in run.method.state().items():
+        dist.assert_replicated(tensor, key)
+    return {**run.method.state(), **dict(run.method.net.named_parameters())}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_two_processes_hold_the_same_memories_and_weights(name: str, images: Split, tmp_path: Path) -> None:
+    first, second = gloo.run(_train_on_a_rank, 2, tmp_path, name, images, tmp_path)
+    assert first.keys() == second.keys()
+    for key, tensor in first.items():
+        assert torch.equal(tensor, second[key]), f"{name}: '{key}' differs between two processes"
+        assert bool(tensor.isfinite().all()), key
+
+
+def test_methods_are_registered_by_their_file_alone() -> None:
+    assert set(folder.names("pretrain.methods")) >= {
+        "odc", "deepcluster", "deepclusterv2", "swav", "random", "supervised"
+    }  # fmt: skip

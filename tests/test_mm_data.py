@@ -1,0 +1,291 @@
+"""Odd annotations and damaged files end in a counted rule or in an error that names them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.mm import boxes, label_maps, pictures
+from pretrain.faults import Fault
+
+SIZE = (40, 30)  # width, height
+
+
+def picture(path: Path, size: tuple[int, int] = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    return path
+
+
+def xml(path: Path, objects: list[tuple[str, tuple[float, ...], int]], size: tuple[int, int] | None = SIZE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stated = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
+    nodes = "".join(
+        f"<object><name>{name}</name><difficult>{hard}</difficult><bndbox><xmin>{b[0]}</xmin><ymin>{b[1]}</ymin>"
+        f"<xmax>{b[2]}</xmax><ymax>{b[3]}</ymax></bndbox></object>"
+        for name, b, hard in objects
+    )
+    path.write_text(f"<annotation>{stated}{nodes}</annotation>")
+    return path
+
+
+def devkit(root: Path, objects: list[list[tuple[str, tuple[float, ...], int]]], split: str = "trainval") -> Path:
+    year = root / "VOC2007"
+    for i, found in enumerate(objects):
+        picture(year / "JPEGImages" / f"{i}.jpg")
+        xml(year / "Annotations" / f"{i}.xml", found)
+    lists = year / "ImageSets" / "Main"
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / f"{split}.txt").write_text("".join(f"{i}\n" for i in range(len(objects))))
+    return root
+
+
+def test_voc_boxes_start_at_zero_and_are_cut_to_the_image(tmp_path: Path) -> None:
+    path = xml(tmp_path / "a.xml", [("cat", (1, 1, 10.7, 10), 0), ("cat", (-3, 5, 41, 30), 1)])
+    found, odd = boxes.things(path, SIZE)
+    assert found == [boxes.Thing("cat", (0, 0, 9, 9), False), boxes.Thing("cat", (0, 4, 39, 29), True)]
+    assert odd == {"boxes_clipped": 1, "boxes_difficult": 1, "images_without_boxes": 0}
+
+
+@pytest.mark.parametrize("box", [(50, 5, 60, 10), (5, 5, 5, 20), (9, 9, 2, 12), (5, -9, 10, 0)])
+def test_voc_boxes_without_an_area_are_dropped_and_counted(tmp_path: Path, box: tuple[float, ...]) -> None:
+    found, odd = boxes.things(xml(tmp_path / "a.xml", [("cat", box, 0)]), SIZE)
+    assert found == []
+    assert odd["boxes_dropped"] == 1
+    assert odd["images_without_boxes"] == 1
+
+
+@pytest.mark.parametrize("stated", [None, (0, 0), (30, 40)])
+def test_the_images_own_size_counts(tmp_path: Path, stated: tuple[int, int] | None) -> None:
+    found, odd = boxes.things(xml(tmp_path / "a.xml", [("cat", (1, 1, 40, 30), 0)], stated), SIZE)
+    assert found[0].box == (0, 0, 39, 29)
+    assert odd["sizes_corrected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not an annotation"),
+        ("<annotation><object>", "not an annotation"),
+        ("<annotation><object><name>cat</name></object></annotation>", "no number"),
+        (
+            "<annotation><object><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+            "</annotation>",
+            "no name",
+        ),
+    ],
+)
+def test_unusable_annotations_are_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(Fault, match=rf"a\.xml.*{said}") as error:
+        boxes.things(tmp_path / "a.xml", SIZE)
+    assert error.value.reason == "data-corrupt"
+
+
+def test_a_devkit_is_counted(tmp_path: Path) -> None:
+    root = devkit(tmp_path, [[("dog", (1, 1, 9, 9), 0), ("cat", (1, 1, 99, 9), 0)], []])
+    train = boxes.check_voc(root, ["VOC2007/trainval"])
+    assert (train.images, train.classes) == (2, ("cat", "dog"))
+    test = boxes.Report(1, ("cat", "bird"))
+    assert boxes.together(train, test) == {
+        "train_boxes_clipped": 1,
+        "train_images_without_boxes": 1,
+        "classes_only_in_train": 1,
+        "classes_only_in_test": 1,
+    }
+    with pytest.raises(Fault, match="none of 2 training images has a usable box"):
+        boxes.together(boxes.Report(2, ()), test)
+
+
+def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
+    root = devkit(tmp_path, [[("dog", (1, 1, 9, 9), 0)]] * 3)
+    cut = root / "VOC2007" / "JPEGImages" / "1.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    with pytest.raises(Fault, match=r"1 of 3 images are cut short or not images: .*1\.jpg") as error:
+        boxes.check_voc(root, ["VOC2007/trainval"])
+    assert error.value.reason == "data-corrupt"
+    cut.unlink()
+    with pytest.raises(Fault, match=r"1 of 3 image files are not there: .*1\.jpg"):
+        boxes.check_voc(root, ["VOC2007/trainval"])
+    picture(cut)
+    (root / "VOC2007" / "Annotations" / "2.xml").unlink()
+    with pytest.raises(Fault, match=r"2\.xml is not there"):
+        boxes.check_voc(root, ["VOC2007/trainval"])
+    with pytest.raises(Fault, match=r"test\.txt is not there"):
+        boxes.check_voc(root, ["VOC2007/test"])
+
+
+def test_whole_images_of_any_ending_pass(tmp_path: Path) -> None:
+    paths = [picture(tmp_path / name) for name in ("a.jpg", "b.png")]
+    with paths[0].open("ab") as file:
+        file.write(b"\0" * 9)  # padding
+    odd = picture(tmp_path / "c.jpg")
+    odd.write_bytes(odd.read_bytes() + b"comment behind the end")
+    assert pictures.sizes([*paths, odd]) == [SIZE] * 3
+    paths[1].write_bytes(b"")
+    with pytest.raises(Fault, match=r"1 of 3 images are cut short or not images: .*b\.png"):
+        pictures.sizes([*paths, odd])
+
+
+@pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("a\n\nb\n", "txt:2 is blank")])
+def test_lists_without_names_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "train.txt").write_text(text)
+    with pytest.raises(Fault, match=said):
+        pictures.listed(tmp_path / "train.txt")
+
+
+def test_published_counts_are_expected() -> None:
+    pictures.expect(5, 0, "the training part")
+    with pytest.raises(Fault, match="the training part lists 5 images, expected 16551"):
+        pictures.expect(5, 16551, "the training part")
+
+
+def instances(root: Path, changes: list[dict[str, Any]], **more: Any) -> tuple[Path, dict[str, Any]]:
+    plain = {"bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0, "segmentation": [[1, 1, 10, 1, 10, 10]]}
+    picture(root / "train2017" / "1.jpg")
+    annotations = [
+        {k: v for k, v in {**plain, "id": i, "image_id": 1, "category_id": 7, **change}.items() if v is not None}
+        for i, change in enumerate(changes)
+    ]
+    images = [{"id": 1, "file_name": "1.jpg", "width": SIZE[0], "height": SIZE[1]}]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": "cat"}], **more}
+    path = root / "instances.json"
+    path.write_text(json.dumps(content))
+    return path, content
+
+
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ({}, {}),
+        ({"bbox": [35, 25, 10, 10]}, {"boxes_clipped": 1}),
+        ({"bbox": [50, 1, 5, 5]}, {"boxes_dropped": 1}),
+        ({"bbox": [5, 5, 0.5, 9]}, {"boxes_dropped": 1}),
+        ({"area": 0}, {"boxes_dropped": 1}),
+        ({"iscrowd": 1}, {"boxes_crowd": 1}),
+        ({"segmentation": []}, {"boxes_without_mask": 1}),
+        ({"segmentation": None}, {"boxes_without_mask": 1}),
+        ({"segmentation": [[1, 1, 5, 5]]}, {"boxes_without_mask": 1}),
+        ({"image_id": 9}, {"boxes_without_image": 1, "images_without_boxes": 1}),
+    ],
+)
+def test_odd_coco_boxes_are_counted(tmp_path: Path, change: dict[str, Any], count: dict[str, int]) -> None:
+    path, content = instances(tmp_path, [change])
+    report = boxes.check_coco(path, content, tmp_path / "train2017")
+    assert {name: n for name, n in report.odd.items() if n} == count
+    assert (report.images, report.classes) == (1, ("cat",))
+
+
+def test_images_that_the_json_does_not_name_are_counted(tmp_path: Path) -> None:
+    path, content = instances(tmp_path, [{}])
+    picture(tmp_path / "train2017" / "2.jpg")
+    assert boxes.check_coco(path, content, tmp_path / "train2017").odd["images_not_listed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"images": [{"id": 1, "file_name": "2.jpg", "width": 40, "height": 30}]}, "2.jpg"),
+        ({"images": [{"id": 1, "file_name": "1.jpg", "width": 30, "height": 40}]}, "1.jpg is 30 x 40, it is"),
+        ({"categories": [{"id": 1, "name": "cat"}]}, "category 7, not declared"),
+        ({"images": [{"id": 1, "file_name": "1.jpg"}]}, "image 1 has no height, width"),
+        ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7}]}, "annotation 4 has no bbox"),
+        ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7, "bbox": []}]}, "a bbox of 0 numbers"),
+        ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 1, 5, 5]}] * 2}, "1 annotation ids"),
+    ],
+)
+def test_unusable_instances_are_named(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    path, content = instances(tmp_path, [{}], **more)
+    with pytest.raises(Fault, match=said):
+        boxes.check_coco(path, content, tmp_path / "train2017")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "is not json"), ("[]", "has no annotations"), ("{}", "COCO instances")]
+)
+def test_other_json_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(Fault, match=said):
+        boxes.read_coco(tmp_path / "a.json")
+
+
+def test_what_mmdet_takes_for_granted_is_filled_in(tmp_path: Path) -> None:
+    changes = [{"area": None, "iscrowd": None, "segmentation": None}, {"image_id": 9}]
+    _, content = instances(tmp_path, changes)
+    (fixed,) = boxes.completed(content)["annotations"]
+    assert (fixed["area"], fixed["iscrowd"]) == (81, 0)
+    (masked,) = boxes.with_empty_masks(boxes.completed(content))["annotations"]
+    assert masked["segmentation"] == {"size": [30, 40], "counts": [1200]}
+
+
+def test_differing_categories_are_refused() -> None:
+    one, other = boxes.Report(1, ("cat", "dog")), boxes.Report(1, ("dog", "cat"))
+    with pytest.raises(Fault, match="different categories: their order"):
+        boxes.same_classes(one, other, (Path("a"), Path("b")))
+    with pytest.raises(Fault, match="different categories: bird"):
+        boxes.same_classes(one, boxes.Report(1, ("cat", "dog", "bird")), (Path("a"), Path("b")))
+
+
+def masked(root: Path, ids: list[list[int]]) -> list[label_maps.Pair]:
+    pairs = []
+    for i, values in enumerate(ids):
+        image, mask = picture(root / f"{i}.jpg"), root / f"{i}.png"
+        full = np.resize(np.array(values, dtype=np.uint8), (SIZE[1], SIZE[0]))
+        Image.fromarray(full).save(mask)
+        pairs.append(label_maps.Pair(image, mask))
+    return pairs
+
+
+def test_masks_are_counted(tmp_path: Path) -> None:
+    pairs = masked(tmp_path, [[0, 2, 255], [255]])
+    assert label_maps.check(pairs, 3) == {"masks_all_ignored": 1, "classes_absent": 1}
+
+
+def test_ids_out_of_range_are_named(tmp_path: Path) -> None:
+    pairs = masked(tmp_path, [[0, 1], [0, 3, 200]])
+    with pytest.raises(Fault, match=r"1 of 2 masks hold ids \[3, 200\], expected 0 to 2 or 255: .*1\.png"):
+        label_maps.check(pairs, 3)
+
+
+def test_masks_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    pairs = masked(tmp_path, [[0, 1]])
+    picture(pairs[0].image, (41, 30))
+    with pytest.raises(Fault, match=r"0\.png is \(40, 30\), its image \(41, 30\)"):
+        label_maps.check(pairs, 2)
+    picture(pairs[0].mask)
+    with pytest.raises(Fault, match=r"0\.png is in colour"):
+        label_maps.check(pairs, 2)
+    pairs[0].mask.unlink()
+    with pytest.raises(Fault, match=r"0\.png"):
+        label_maps.check(pairs, 2)
+
+
+def test_cityscapes_with_original_ids_alone_says_how_to_convert(tmp_path: Path) -> None:
+    picture(tmp_path / "leftImg8bit" / "train" / "ulm" / "ulm_0_0_leftImg8bit.png")
+    raw = picture(tmp_path / "gtFine" / "train" / "ulm" / "ulm_0_0_gtFine_labelIds.png")
+    with pytest.raises(Fault, match="csCreateTrainIdLabelImgs"):
+        label_maps.cityscapes_pairs(tmp_path, "train")
+    raw.rename(raw.with_name("ulm_0_0_gtFine_labelTrainIds.png"))
+    assert [pair.mask.name for pair in label_maps.cityscapes_pairs(tmp_path, "train")] == [
+        "ulm_0_0_gtFine_labelTrainIds.png"
+    ]
+    with pytest.raises(Fault, match=r"no \*_leftImg8bit\.png below"):
+        label_maps.cityscapes_pairs(tmp_path, "val")
+
+
+def test_the_sample_sets_pass(samples: Path) -> None:
+    root = samples / "bccd" / "VOCdevkit"
+    report = boxes.check_voc(root, ["VOC2007/trainval", "VOC2007/test"])
+    assert report.images == 364
+    assert report.classes == ("Platelets", "RBC", "WBC")
+    path = samples / "coco-cc" / "annotations" / "instances_val2017.json"
+    found = boxes.check_coco(path, boxes.read_coco(path), samples / "coco-cc" / "val2017")
+    assert found.images == 52
+    assert found.odd["boxes_without_mask"] == 173
+    assert found.odd["boxes_crowd"] == 2

@@ -1,0 +1,205 @@
+"""Real trainings, very small: they start from the given weights, go on after an interrupt and repeat exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from benchmarks.mm import worker
+from benchmarks.mm.job import Job
+from benchmarks.mm.settings import Detection, Segmentation
+from benchmarks.protocols import detection, segmentation
+from pretrain import checkpoint
+from pretrain.backbone import build
+from pretrain.faults import Fault
+from pretrain.recipe import Input
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the mm packages warn when they are imported
+
+SIDE = 40  # px; mmdet leaves images below 32 out
+
+
+@pytest.fixture(autouse=True)
+def global_state() -> Iterator[None]:
+    """mm sets torch's random and deterministic modes for its process, which here is everybody's."""
+    deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with torch.random.fork_rng():
+        yield
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    checkpoint.save(path, build("resnet10_narrow", Input(size=32, resize=32), seed=5), "resnet10_narrow", {})
+    return path
+
+
+def scene(rng: np.random.Generator) -> tuple[Image.Image, list[int]]:
+    """Noise with one bright square, and the square's x1, y1, x2, y2."""
+    image = Image.fromarray(rng.integers(0, 90, (SIDE, SIDE, 3), dtype=np.uint8))
+    x, y = rng.integers(2, SIDE - 18, 2).tolist()
+    ImageDraw.Draw(image).rectangle((x, y, x + 14, y + 14), (250, 240, 230))
+    return image, [x, y, x + 14, y + 14]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six scenes as VOC 2007 boxes, COCO instances (one without a mask) and VOC 2012 masks."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    folders = ("VOC2007/JPEGImages", "VOC2007/Annotations", "VOC2012/JPEGImages", "VOC2012/SegmentationClass")
+    lists = ("VOC2007/ImageSets/Main/trainval.txt", "VOC2012/ImageSets/Segmentation/train.txt")
+    for folder in (*folders, "train2017", "annotations"):
+        (root / folder).mkdir(parents=True)
+    annotations = []
+    for i in range(6):
+        image, (x1, y1, x2, y2) = scene(rng)
+        for folder in (folders[0], folders[2], "train2017"):
+            image.save(root / folder / f"{i}.jpg")
+        corners = f"<xmin>{x1 + 1}</xmin><ymin>{y1 + 1}</ymin><xmax>{x2 + 1}</xmax><ymax>{y2 + 1}</ymax>"
+        thing = f"<object><name>square</name><bndbox>{corners}</bndbox></object>"
+        (root / folders[1] / f"{i}.xml").write_text(f"<annotation>{thing}</annotation>")
+        mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
+        mask[y1 : y2 + 1, x1 : x2 + 1] = 1
+        Image.fromarray(mask).save(root / folders[3] / f"{i}.png")
+        outline = [[x1, y1, x2, y1, x2, y2, x1, y2]] if i else []
+        annotations.append({"id": i + 1, "image_id": i, "category_id": 3, "segmentation": outline})
+        annotations[-1] |= {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": 196, "iscrowd": 0}
+    for path in map(root.joinpath, lists):
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(f"{i}\n" for i in range(6)))
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": SIDE, "height": SIDE} for i in range(6)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 3, "name": "square"}]}
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    return root
+
+
+TINY: dict[str, Any] = {"batch_size": 2, "reference_batch": 2}
+BOXES: dict[str, Any] = {**TINY, "train_sides": (32,), "test_side": 32, "long_side": 32, "region": 4}
+MASKS: dict[str, Any] = {**TINY, "train_lists": (("train", "SegmentationClass"),), "classes": 2, "scale": (32, 32)}
+SETTINGS: dict[str, Detection | Segmentation] = {
+    "voc": replace(
+        detection.DEMO[0].settings,
+        **{**BOXES, "train_lists": ("VOC2007/trainval",), "test_list": "VOC2007/trainval", "length": 4, "drops": (3,)},
+    ),
+    "coco": replace(
+        detection.DEMO[1].settings, **{**BOXES, "test_list": "train2017", "length": 1, "drops": (), "roi_samples": 16}
+    ),
+    "masks": replace(
+        segmentation.DEMO[0].settings,
+        **{**MASKS, "test_list": ("train", "SegmentationClass"), "crop": 32},
+        iterations=4,
+    ),
+}
+
+
+def job(weights: Path, data: Path, work: Path, name: str, seed: int = 0) -> Job:
+    sha256 = checkpoint.describe(weights).sha256
+    work.mkdir(parents=True, exist_ok=True)
+    return Job(weights=weights, sha256=sha256, root=data, work=work, seed=seed, gpus=0, settings=SETTINGS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics"),
+    [
+        ("voc", {"mAP", "AP50", "AP75"}),
+        ("coco", {f"{kind}_{ap}" for kind in ("box", "mask") for ap in ("AP", "AP50", "AP75")}),
+        ("masks", {"mIoU", "aAcc"}),
+    ],
+)
+def test_a_job_leaves_its_record(weights: Path, data: Path, tmp_path: Path, name: str, metrics: set[str]) -> None:
+    record = worker.run(job(weights, data, tmp_path, name))
+    assert set(record["metrics"]) == metrics
+    assert all(0 <= value <= 100 for value in record["metrics"].values())
+    assert record["matched"] == checkpoint.describe(weights).tensors
+    assert record["images"] == 6
+    assert record["operators"] in ("torchvision", "compiled")
+    assert {"mmengine", "mmdet", "torch"} <= set(record["versions"])
+    assert record["counts"].get("train_boxes_without_mask", 0) == (1 if name == "coco" else 0)
+
+
+def last_checkpoint(work: Path) -> dict[str, torch.Tensor]:
+    worker._trust_own_checkpoints()
+    state: dict[str, torch.Tensor] = torch.load(work / "iter_4.pth", weights_only=True)["state_dict"]
+    return state
+
+
+def test_the_same_seed_repeats_the_run_and_another_does_not(weights: Path, data: Path, tmp_path: Path) -> None:
+    runs = {name: tmp_path / name for name in ("first", "again", "other")}
+    for name, work in runs.items():
+        worker.run(job(weights, data, work, "voc", seed=int(name == "other")))
+    first, again, other = (last_checkpoint(work) for work in runs.values())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_an_interrupted_run_goes_on_from_mms_last_checkpoint(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.mm.hooks import Watch
+
+    whole = Watch.after_train_iter
+    done: list[int] = []
+
+    def interrupted(self: Any, runner: Any, *args: Any, **kwargs: Any) -> None:
+        done.append(runner.iter)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        whole(self, runner, *args, **kwargs)
+
+    monkeypatch.setattr(Watch, "after_train_iter", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run(job(weights, data, tmp_path, "masks"))
+    record = worker.run(job(weights, data, tmp_path, "masks"))
+    assert done == [0, 1, 2, 2, 3] or done == [0, 1, 2, 3]
+    assert record["matched"] == checkpoint.describe(weights).tensors
+
+
+def test_faults_of_data_reach_the_parent(weights: Path, data: Path, tmp_path: Path) -> None:
+    from benchmarks.mm import job as jobs
+
+    asked = job(weights, data, tmp_path, "masks")
+    jobs.write(tmp_path / "job.json", replace(asked, settings=replace(asked.settings, classes=1)))
+    assert worker.main(tmp_path / "job.json") == 1
+    told = json.loads((tmp_path / "fault.json").read_text())
+    assert told["reason"] == "data-corrupt"
+    assert "6 of 6 masks hold ids [1], expected 0 to 0 or 255" in told["message"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.mm import hooks
+
+    monkeypatch.setattr(hooks, "LOOK", 1)
+    asked = job(weights, data, tmp_path, "masks")
+    with pytest.raises(Fault, match="the loss is nan at iteration") as error:
+        worker.run(replace(asked, settings=replace(asked.settings, lr=1e30)))
+    assert error.value.reason == "nan"
+
+
+def test_weights_are_checked_before_the_first_step(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker.run(job(weights, data, tmp_path / "warm", "masks"))  # registers the modules
+    from benchmarks.mm.backbone import ZooBackbone
+
+    built = ZooBackbone.__init__
+
+    def forgetful(self: Any, *args: Any, **kwargs: Any) -> None:
+        built(self, *args, **kwargs)
+        torch.nn.init.normal_(self.net.conv1.weight)
+
+    monkeypatch.setattr(ZooBackbone, "__init__", forgetful)
+    with pytest.raises(Fault, match=r"1 of \d+ tensors differ from") as error:
+        worker.run(job(weights, data, tmp_path / "cold", "masks"))
+    assert error.value.reason == "weights-mismatch"

@@ -1,0 +1,89 @@
+"""LARC equals its formula tensor by tensor, zeros included; schedules pass through the published values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretrain import method, optim
+from pretrain.recipe import Cosine, Step
+
+LR, MOMENTUM, DECAY = 0.3, 0.9, 1e-2
+
+
+def literal_step(p: Tensor, g: Tensor, buffer: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One tensor, one step: adapted gradient, then SGD with momentum and no decay of its own."""
+    p_norm, g_norm = p.norm(), g.norm()
+    if p_norm > 0 and g_norm > 0:
+        rate = 0.001 * p_norm / (g_norm + p_norm * DECAY + 1e-8)
+        g = (g + DECAY * p) * rate
+    buffer = g.clone() if buffer is None else MOMENTUM * buffer + g
+    return p - LR * buffer, buffer
+
+
+def recipe(**changes: object) -> object:
+    return replace(method.recipes("deepclusterv2")["smoke"][0], lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
+
+
+def test_larc_equals_its_formula() -> None:
+    g = torch.Generator().manual_seed(0)
+    starts = [torch.randn(5, 3, generator=g), torch.zeros(7), torch.randn(4, generator=g), torch.full((3,), 1e-9)]
+    params = [torch.nn.Parameter(t.clone()) for t in (*starts, torch.ones(2))]
+    optimizer = optim.build(recipe(), [{"params": params[:2]}, {"params": params[2:]}])  # type: ignore[arg-type]
+    expected, buffers = [t.clone() for t in starts], [None] * len(starts)
+    for step in range(4):
+        for i, p in enumerate(params[:-1]):  # the last one never has a gradient
+            p.grad = torch.randn(p.shape, generator=g)
+            if i == 2 and step == 1:
+                p.grad.zero_()  # no decay in this step either, only momentum
+            expected[i], buffers[i] = literal_step(expected[i], p.grad, buffers[i])  # type: ignore[call-overload]
+        optimizer.step()
+        for p, e in zip(params, expected, strict=False):
+            torch.testing.assert_close(p.detach(), e, rtol=1e-6, atol=1e-7)
+    assert params[-1].tolist() == [1, 1]
+
+
+def test_larc_lets_a_zero_tensor_take_its_first_step_at_the_full_rate() -> None:
+    bias = torch.nn.Parameter(torch.zeros(2))
+    bias.grad = torch.tensor([1.0, -2.0])
+    optim.build(recipe(), [{"params": [bias]}]).step()  # type: ignore[arg-type]
+    assert bias.tolist() == pytest.approx([-LR, 2 * LR])
+
+
+def test_larc_by_hand() -> None:
+    """|p| = 5, |g| = 1, decay 0.1: g + 0.1 p = (0.3, 1.4), times 0.001 * 5 / (1 + 0.5)."""
+    p = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    p.grad = torch.tensor([0.0, 1.0])
+    optim.larc_([p], decay=0.1)
+    assert p.grad.tolist() == pytest.approx([0.3 / 300, 1.4 / 300])
+    p.grad = torch.tensor([1e-8, 0.0])  # as small as eps: half the rate
+    optim.larc_([p], decay=0.0)
+    assert p.grad.tolist() == pytest.approx([0.001 * 5 / 2, 0])
+
+
+def test_the_published_schedule_of_deepclusterv2_and_swav() -> None:
+    for name in ("deepclusterv2", "swav"):
+        paper = next(r for r in method.recipes(name)["paper"] if r.batch_size == 4096)
+        per_epoch = 1_281_167 // 4096
+        last = paper.epochs * per_epoch - 1
+        rates = [optim.learning_rate(paper, i, per_epoch) for i in (0, 3119, 3120, last)]
+        assert per_epoch == 312
+        assert rates == pytest.approx([0.3, 4.8, 4.8, 0.0048], rel=1e-5)
+
+
+def test_swav_at_batch_256_has_no_warm_up() -> None:
+    paper = next(r for r in method.recipes("swav")["paper"] if r.batch_size == 256)
+    rates = [optim.learning_rate(paper, i, 5004) for i in (0, paper.epochs * 5004 - 1)]
+    assert rates == pytest.approx([0.6, 0.0006], rel=1e-5)
+
+
+def test_steps_and_cosines_at_their_corners() -> None:
+    step = Step(milestones=(2, 4), gamma=0.1)
+    assert [optim.factor(step, i, 10, 6) for i in (0, 19, 20, 39, 40, 59)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    cosine = Cosine(warmup=1, start=0.2, final=0.1)
+    assert [optim.factor(cosine, i, 5, 3) for i in (0, 4, 5, 10)] == pytest.approx([0.2, 1, 1, 0.55])

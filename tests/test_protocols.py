@@ -1,0 +1,138 @@
+"""Each protocol's arithmetic against a literal definition, hand-computed cases and the published settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as nnf
+
+from benchmarks import features
+from benchmarks.heads import Heads, hits
+from benchmarks.protocol import catalogue
+from benchmarks.protocols import knn, linear, semi
+from pretrain.backbone import build
+from pretrain.recipe import Input
+
+MAPS = [torch.rand(2, c, s, s) for c, s in features.RESNET50_MAPS]
+
+
+def test_pooled_sizes_of_resnet50_at_224_are_the_published_ones() -> None:
+    maps = build("resnet50", Input(size=224, resize=256), 0).eval().stages(torch.zeros(1, 3, 224, 224))
+    assert [m[0].numel() for m in features.pool(maps)] == [9216, 9216, 8192, 9216, 8192]
+
+
+def test_padding_zeros_count_in_the_mean_of_feature1() -> None:
+    """The corner cell covers 6 x 6 pixels of the map and 64 zeros of the padding."""
+    ones = [torch.ones_like(m) for m in MAPS]
+    assert features.pool(ones)[0][0, 0, 0, 0].item() == pytest.approx(0.36)
+    assert features.pool(ones)[0][0, 0, 5, 5].item() == 1
+
+
+def test_other_maps_follow_the_rule_that_gives_resnet50_its_sizes() -> None:
+    assert [features.grid(m, features.POOLED) for m in MAPS] == [12, 6, 4, 3, 2]
+    assert features.grid(torch.zeros(1, 2048, 1, 1), 9216) == 1
+    assert features.grid(torch.zeros(1, 20_000, 7, 7), 9216) == 1
+
+
+def literal_knn(bank: Any, y: Any, queries: Any, k: int, t: float) -> list[list[float]]:
+    """Class scores, one neighbour at a time."""
+    scores = []
+    for query in queries:
+        cosines = [float(query @ row / (query.norm() * row.norm())) for row in bank]
+        nearest = sorted(range(len(bank)), key=lambda i: -cosines[i])[:k]
+        votes = [0.0] * (int(y.max()) + 1)
+        for i in nearest:
+            votes[int(y[i])] += float(np.exp(cosines[i] / t))
+        scores.append(votes)
+    return scores
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 700, 1 << 20])
+@pytest.mark.parametrize("k", [1, 5, 1000])
+def test_knn_equals_its_literal_definition_in_any_chunks(chunk_bytes: int, k: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    bank, queries = torch.randn(60, 8, generator=g), torch.randn(17, 8, generator=g)
+    y = torch.randint(0, 9, (60,), generator=g) * 2  # class ids are not dense
+    settings = knn.KnnSettings(ks=(k,))
+    ranked = knn.vote(bank, y, queries, settings, chunk_bytes)[0]
+    for row, votes in zip(ranked.tolist(), literal_knn(bank, y, queries, k, 0.07), strict=True):
+        assert votes[row[0]] == pytest.approx(max(votes), rel=1e-4)
+        assert [votes[c] for c in row] == pytest.approx(sorted(votes, reverse=True)[:5], rel=1e-3)
+
+
+def test_knn_weights_matter() -> None:
+    """One very close neighbour of class 0 outvotes two far ones of class 1."""
+    bank = nnf.normalize(torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, -0.8]]))
+    ranked = knn.vote(bank, torch.tensor([0, 1, 1]), torch.tensor([[1.0, 0.0]]), knn.KnnSettings(ks=(3,)))
+    assert ranked[0][0, 0].item() == 0
+
+
+def test_hits_count_the_first_and_the_first_five() -> None:
+    logits = torch.tensor([[5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0]])
+    assert hits(logits, torch.tensor([0, 4, 5])).tolist() == [1, 2]
+
+
+def test_heads_normalise_without_scale_and_shift() -> None:
+    maps = [torch.rand(4, c, s, s) for c, s in ((8, 8), (8, 8), (16, 4), (32, 2), (64, 1))]
+    heads = Heads(maps, 7, 128)
+    assert all(not list(norm.parameters()) for norm in heads.norms)
+    assert [layer.in_features for layer in heads.linears] == [128, 128, 64, 128, 64, 64]
+    assert [tuple(logits.shape) for logits in heads(maps, maps[-1].mean((2, 3)))] == [(4, 7)] * 6
+
+
+def rates(solver: linear.Solver) -> list[float]:
+    gamma, drops = solver.schedule.gamma, solver.schedule.milestones
+    return [solver.lr * gamma ** sum(epoch >= m for m in drops) for epoch in range(solver.epochs)]
+
+
+def test_linear_settings_are_the_published_ones() -> None:
+    imagenet, inat, places = linear.PAPER
+    assert rates(imagenet.settings.features) == pytest.approx([1e-2] * 30 + [1e-3] * 30 + [1e-4] * 30)
+    assert rates(imagenet.settings.average) == pytest.approx([30] * 60 + [3] * 20 + [0.3] * 20)
+    assert rates(inat.settings.features) == pytest.approx([1e-2] * 24 + [1e-3] * 24 + [1e-4] * 24 + [1e-5] * 12)
+    assert rates(places.settings.features) == pytest.approx([1e-2] * 7 + [1e-3] * 7 + [1e-4] * 7 + [1e-5] * 7)
+    heads, average = imagenet.settings.views
+    assert heads.jitter == (0.4, 0.4, 0.4, 0.0)
+    assert heads.lighting == 0.1
+    assert average.jitter == (0.0, 0.0, 0.0, 0.0)
+    assert places.settings.views[0].geometry == "random-crop"
+    for protocol in linear.PAPER:
+        solver = protocol.settings.features
+        assert (solver.weight_decay, solver.nesterov, protocol.settings.batch_size) == (1e-4, True, 256)
+        assert (protocol.settings.average.weight_decay, protocol.settings.average.nesterov) == (0.0, False)
+
+
+def test_semi_supervised_settings_are_the_published_ones() -> None:
+    one, ten = semi.PAPER
+    assert (one.settings.weight_decay, ten.settings.weight_decay) == (5e-4, 1e-4)
+    grid = {semi.Setting(lr, m).name for lr in one.settings.lrs for m in one.settings.head_multipliers}
+    assert grid == {f"head{m}_steplr1e-{e}" for m in (1, 10, 100) for e in (1, 2, 3)}
+    schedule = one.settings.schedule
+    assert [0.2 ** sum(e >= m for m in schedule.milestones) for e in (0, 11, 12, 15, 16, 19)] == pytest.approx(
+        [1, 1, 0.2, 0.2, 0.04, 0.04]
+    )
+
+
+@pytest.mark.parametrize("sizes", [(12, 13, 5), (1, 4, 2), (128, 129)])
+def test_held_out_images_leave_every_class_something_to_learn_from(sizes: tuple[int, ...]) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    fit, held = semi.hold_out(labels, 5)
+    assert set(labels[fit]) == set(range(len(sizes)))
+    assert len(held)
+    assert sorted([*fit, *held]) == list(range(len(labels)))
+
+
+def test_svm_settings_are_the_published_ones() -> None:
+    from benchmarks.protocols import voc_svm
+
+    costs = voc_svm.PAPER[0].settings.costs
+    assert len(costs) == len(set(costs)) == 19
+    assert (min(costs), max(costs)) == (2.0**-19, 100.0)
+    assert voc_svm.PAPER[1].settings.ks == (1, 2, 4, 8, 16, 32, 64, 96)
+
+
+def test_every_variant_offers_the_same_protocols() -> None:
+    assert list(catalogue("paper")) == list(catalogue("demo")) == list(catalogue("smoke"))

@@ -1,0 +1,195 @@
+"""The promise: one command from images to tables, and the same command again computes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import result
+from tests import golden, scenes
+
+ALL = ("run", "odc", "--all-benchmarks", "--suite", "smoke")
+
+
+def zoo(*words: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`python -m zoo ...`, in a process of its own."""
+    out = ["--out", str(home)] if home else []
+    return subprocess.run([sys.executable, "-m", "zoo", *words, *out], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished smoke suite: drawn, pretrained, benchmarked; about a minute."""
+    place = tmp_path_factory.mktemp("smoke")
+    done = zoo(*ALL, home=place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def test_every_cell_holds_a_number_or_a_reason(home: Path) -> None:
+    page = (home / "tables.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| [")]
+    assert len(rows) == 24  # twelve tables of two models, two rows each in the semi-supervised one, none in headings
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+        assert all(cells), row
+        assert not re.search(r"\bnan\b|\binf\b", row)
+    links = re.findall(r"\]\(([^)]*result\.json)\)", page)
+    assert links
+    assert all((home / link).exists() for link in links)
+
+
+def test_numbers_are_the_accepted_ones(home: Path) -> None:
+    """A change that moves a number fails here until `make golden` accepts it on purpose."""
+    accepted, found = json.loads(golden.FILE.read_text()), golden.collect(home)
+    assert {m: {p: set(v) for p, v in ps.items()} for m, ps in found.items()} == {
+        m: {p: set(v) for p, v in ps.items()} for m, ps in accepted.items()
+    }
+    for model, protocols in accepted.items():
+        tolerance = golden.TOLERANCE["random" if model == "random" else "trained"]
+        for protocol, metrics in protocols.items():
+            for name, value in metrics.items():
+                assert found[model][protocol][name] == pytest.approx(value, abs=tolerance), (model, protocol, name)
+
+
+def test_the_same_command_computes_nothing_and_prints_the_tables(home: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("result.json")}
+    again = zoo(*ALL, home=home)
+    assert again.returncode == 0
+    assert "started" not in again.stderr
+    assert "VOC SVM" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in home.rglob("result.json")} == before
+
+
+def test_a_changed_setting_runs_exactly_its_own_jobs(home: Path) -> None:
+    again = zoo(*ALL, "--set", "clustering.restarts=1", home=home)
+    assert again.returncode == 0, again.stderr
+    assert re.findall(r"(\w+ \w+): started", again.stderr) == ["odc clustering", "random clustering"]
+
+
+def test_explain_status_and_report_answer_from_the_records(home: Path) -> None:
+    explained = zoo("explain", "odc", "imagenet_knn", "--suite", "smoke", home=home)
+    assert "settings.temperature = 0.07" in explained.stdout
+    assert "k20_top1 = " in explained.stdout
+    assert re.search(r"\d+ done", zoo("status", "--suite", "smoke", home=home).stdout)
+    assert "Feature1" in zoo("report", "--suite", "smoke", home=home).stdout
+
+
+def test_tensorboard_mirrors_the_metrics(home: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert zoo("tensorboard", "--suite", "smoke", home=home).returncode == 0
+    assert list(home.glob("models/odc-*/events/events*"))
+
+
+def test_a_given_checkpoint_is_evaluated_under_its_own_name(home: Path) -> None:
+    weights = next(home.glob("models/odc-*/backbone.safetensors"))
+    words = ("run", "mine", "--checkpoint", str(weights), "--benchmarks", "imagenet_knn", "--suite", "smoke")
+    done = zoo(*words, home=home)
+    assert done.returncode == 0, done.stderr
+    ours = result.read(next(home.glob("results/odc/*/imagenet_knn/*/result.json")))
+    given = result.read(next(home.glob("results/mine/*/imagenet_knn/*/result.json")))
+    assert [m.value for m in given.metrics] == [m.value for m in ours.metrics]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A suite file of a newcomer: a few images, a few seconds."""
+    scenes.folder(tmp_path / "images", per_class=24)
+    (tmp_path / "own.toml").write_text(
+        "variant = 'smoke'\nimages = 'images/train'\nprotocols = ['imagenet_linear', 'imagenet_knn']\n"
+        "[data]\nimagenet = 'images'\n[pretrain]\ninput.size = 16\ninput.resize = 16\n"
+        "[odc]\nepochs = 1\nclusters = 6\nbatch_size = 16\nviews.0.size = 16\n[imagenet_linear]\nfeatures.epochs = 30\n"
+    )
+    return tmp_path
+
+
+def run_own(own: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return zoo("run", "odc", "--all-benchmarks", "--suite", str(own / "own.toml"), *words, home=own / "out")
+
+
+def test_a_damaged_image_fails_its_jobs_and_no_others(own: Path) -> None:
+    (own / "images" / "val" / "class0" / "000.png").write_bytes(b"\x89PNG not really")
+    done = run_own(own)
+    assert done.returncode == 1
+    assert "000.png cannot be decoded" in done.stderr
+    states = {r.protocol["name"]: r.status for _, r in result.every(own / "out") if r.model["name"] == "odc"}
+    assert states == {"pretrain": "ok", "imagenet_linear": "failed", "imagenet_knn": "failed"}
+    assert "data-corrupt" in (own / "out" / "tables.md").read_text()
+
+
+def test_killed_in_a_long_job_it_continues_from_its_own_last_epoch(own: Path) -> None:
+    whole = run_own(own, "--set", "imagenet_linear.average.epochs=30")
+    assert whole.returncode == 0, whole.stderr
+    numbers = {m.name: m.value for m in result.read(next((own / "out").rglob("imagenet_linear/*/result.json"))).metrics}
+    shutil.rmtree(own / "out" / "results")
+    argv = [sys.executable, "-m", "zoo", "run", "odc", "--all-benchmarks", "--suite", str(own / "own.toml")]
+    argv += ["--out", str(own / "out"), "--set", "imagenet_linear.average.epochs=30"]
+    child = subprocess.Popen(argv, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (states := list((own / "out").rglob("imagenet_linear/*/work/state.pt"))):
+        time.sleep(0.02)
+        assert child.poll() is None
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert states[0].exists()
+    assert run_own(own, "--set", "imagenet_linear.average.epochs=30").returncode == 0
+    again = {m.name: m.value for m in result.read(next((own / "out").rglob("imagenet_linear/*/result.json"))).metrics}
+    assert again == numbers
+
+
+def test_the_local_engine_gives_the_same_records(own: Path) -> None:
+    assert run_own(own).returncode == 0
+    local = zoo(
+        "run", "odc", "--all-benchmarks", "--suite", str(own / "own.toml"), "--engine", "local", home=own / "local"
+    )
+    assert local.returncode == 0, local.stderr
+    numbers = [
+        {
+            (r.model["name"], r.protocol["name"], m.name): m.value
+            for _, r in result.every(own / place)
+            for m in r.metrics
+        }
+        for place in ("out", "local")
+    ]
+    assert numbers[0] == numbers[1]
+
+
+def test_several_seeds_show_their_mean_and_spread(own: Path) -> None:
+    assert run_own(own, "--seeds", "0,1").returncode == 0
+    assert " ± " in (own / "out" / "tables.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("run", "odx", "--all-benchmarks"), 2, "unknown model 'odx' in suite demo; did you mean odc"),
+        (("run", "odc", "--benchmarks", "knn"), 2, "unknown protocol 'knn'"),
+        (("run", "odc"), 2, "say either --all-benchmarks or --benchmarks"),
+        (("run", "odc", "--all-benchmarks", "--set", "odc.x=1"), 2, "unknown setting 'x'"),
+        (("run", "odc", "--all-benchmarks", "--set", "lr=1"), 2, "--set expects NAME.FIELD=VALUE"),
+        (("run", "odc", "--all-benchmarks", "--seeds", "a"), 2, "--seeds expects whole numbers"),
+        (("run", "odc", "--all-benchmarks", "--suite", "no.toml"), 2, "suite file no.toml is not there"),
+        (("run", "a/b", "--all-benchmarks", "--checkpoint", "x"), 2, "must be 1-80 letters"),
+        (("run", "a", "--all-benchmarks", "--checkpoint", "no.safetensors"), 4, "no.safetensors is not there"),
+        (("report", "--suite", "smoke"), 4, "holds no model yet"),
+    ],
+)
+def test_wrong_usage_gets_one_sentence(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    done = zoo(*words, home=tmp_path / "out")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == code
+
+
+def test_nothing_but_missing_data_is_exit_4(tmp_path: Path) -> None:
+    done = zoo("run", "odc", "--all-benchmarks", "--suite", "paper", home=tmp_path)
+    assert done.returncode == 4
+    assert "expected layout" in done.stdout

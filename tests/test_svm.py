@@ -1,0 +1,178 @@
+"""The batched SVM solver against hand solutions, liblinear, L-BFGS on the literal objective, and its dual bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from benchmarks import svm
+from benchmarks.svm import fit, rotate
+
+COSTS = (100.0, 10.0, 1.0, 0.0625, 0.5**12, 0.5**19)
+
+
+def problem(n: int, d: int, seed: int, shift: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Rows of non-negative unit-length features with a constant column, and labels with about 20 % positives."""
+    g = torch.Generator().manual_seed(seed)
+    y = torch.where(torch.rand(n, generator=g) < 0.2, 1.0, -1.0).double()
+    y[0], y[1] = 1, -1
+    centre = torch.randn(2, d, generator=g).double()
+    x = (shift * centre[(y > 0).long()] + torch.randn(n, d, generator=g).double()).relu()
+    return torch.cat([x / (x.norm(dim=1, keepdim=True) + 1e-5), torch.ones(n, 1).double()], dim=1), y
+
+
+def weights(y: Tensor, cost: float) -> Tensor:
+    return cost * torch.where(y > 0, 2.0, 1.0).double()
+
+
+def objective(w: Tensor, x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+    return w.square().sum() / 2 + (c * (1 - y * (x @ w)).clamp(min=0).square()).sum()
+
+
+def dual_objective(beta: Tensor, x: Tensor, y: Tensor, c: Tensor) -> Tensor:
+    alpha = (beta * y)[c > 0]
+    assert (alpha >= 0).all()
+    return alpha.sum() - (x.T @ beta).square().sum() / 2 - (alpha.square() / (4 * c[c > 0])).sum()
+
+
+def liblinear(x: Tensor, y: Tensor, cost: float) -> NDArray[np.float64]:
+    model = LinearSVC(C=cost, class_weight={1: 2, -1: 1}, dual=False, tol=1e-12, max_iter=10**5)
+    model.fit(x[:, :-1].numpy(), y.numpy())
+    return np.append(model.coef_[0], model.intercept_)
+
+
+def test_one_row_has_the_hand_computed_solution() -> None:
+    one = torch.ones(1, 1).double()
+    c = torch.tensor([[0.5, 2.0, 0.0]]).double()
+    # min w^2/2 + c (1 - w)^2: w = 2c / (1 + 2c).
+    torch.testing.assert_close(fit(one, one.expand(1, 3), c), torch.tensor([[0.5, 0.8, 0.0]]).double())
+
+
+def test_two_weighted_rows_have_the_hand_computed_solution() -> None:
+    x, y = torch.tensor([[1.0, 1.0], [-1.0, 1.0]]).double(), torch.tensor([[1.0], [-1.0]]).double()
+    # Stationarity with c = 2, 1: 7w + 2b = 6 and 2w + 7b = 2.
+    w = x.T @ fit(x, y, torch.tensor([[2.0], [1.0]]).double())
+    torch.testing.assert_close(w, torch.tensor([[38 / 45], [2 / 45]]).double())
+
+
+@pytest.mark.parametrize(("n", "d", "shift"), [(40, 150, 0.5), (150, 12, 0.3), (80, 80, 3.0)])
+def test_every_cost_gives_the_scores_and_objective_of_liblinear(n: int, d: int, shift: float) -> None:
+    x, y = problem(n, d, seed=n, shift=shift)
+    c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)
+    beta = fit(rotate(x), y[:, None].expand_as(c), c)
+    for j, cost in enumerate(COSTS):
+        w, reference = x.T @ beta[:, j], torch.from_numpy(liblinear(x, y, cost))
+        ours, theirs = (objective(v, x, y, c[:, j]).item() for v in (w, reference))
+        assert ours <= theirs * (1 + 1e-11)
+        scores = x @ reference
+        torch.testing.assert_close(x @ w, scores, rtol=0, atol=2e-6 * float(scores.abs().max()))
+
+
+def test_the_literal_objective_has_no_lower_point() -> None:
+    x, y = problem(60, 30, seed=1)
+    c = weights(y, 1.0)
+    w = x.T @ fit(rotate(x), y[:, None], c[:, None])[:, 0]
+
+    def value_and_slope(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        point = torch.from_numpy(v).requires_grad_()
+        value = objective(point, x, y, c)
+        value.backward()
+        assert point.grad is not None
+        return value.item(), point.grad.numpy()
+
+    options = {"maxiter": 5000, "ftol": 1e-16, "gtol": 1e-11}
+    found = minimize(value_and_slope, np.zeros(31), jac=True, method="L-BFGS-B", options=options)
+    assert objective(w, x, y, c).item() <= found.fun * (1 + 1e-14)
+    np.testing.assert_allclose(w.numpy(), found.x, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 40), (120, 400), (20, 500)])
+def test_the_duality_gap_vanishes(n: int, d: int) -> None:
+    x, y = problem(n, d, seed=d)
+    c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)
+    beta = fit(rotate(x), y[:, None].expand_as(c), c)
+    for j in range(len(COSTS)):
+        upper = objective(x.T @ beta[:, j], x, y, c[:, j])
+        lower = dual_objective(beta[:, j], x, y, c[:, j])
+        # Between the two lies the minimum, whatever the solver.
+        assert abs(upper - lower) <= 1e-11 * upper
+
+
+def test_rows_of_weight_zero_are_not_in_the_problem() -> None:
+    x, y = problem(50, 20, seed=2)
+    c = weights(y, 1.0)
+    c[30:] = 0
+    beta = fit(rotate(x), y[:, None], c[:, None])
+    assert (beta[30:] == 0).all()
+    torch.testing.assert_close(beta[:30], fit(rotate(x[:30]), y[:30, None], c[:30, None]), rtol=1e-6, atol=1e-9)
+
+
+def test_groups_are_solved_as_if_alone() -> None:
+    parts = [problem(24, 60, seed) for seed in range(3)]
+    x, y = (torch.stack(part) for part in zip(*parts, strict=True))
+    c = torch.stack([weights(y, cost) for cost in COSTS], dim=-1)
+    together = fit(rotate(x), y[..., None].expand_as(c), c)
+    alone = torch.stack([fit(rotate(x[i]), y[i, :, None].expand_as(c[i]), c[i]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(7, 30), (30, 7)])
+def test_rotation_keeps_inner_products_and_makes_columns_orthogonal(n: int, d: int) -> None:
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).double()
+    z = rotate(x)
+    assert z.shape == (n, 7)
+    torch.testing.assert_close(z @ z.T, x @ x.T)
+    torch.testing.assert_close(z.T @ z, torch.diag((z.T @ z).diagonal()), rtol=0, atol=1e-10)
+    y, c = torch.ones(n, 1).double(), torch.ones(n, 1).double()
+    torch.testing.assert_close(fit(z, y, c), fit(x, y, c), rtol=1e-6, atol=1e-9)
+
+
+def test_identical_rows_that_cancel_give_a_zero_score() -> None:
+    x = torch.full((3, 5), 0.3).double()
+    y = torch.tensor([1.0, -1.0, -1.0]).double()
+    c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)
+    beta = fit(rotate(x), y[:, None].expand_as(c), c)
+    assert (x @ (x.T @ beta)).abs().max() < 1e-9
+
+
+def test_identical_rows_with_a_majority_score_what_the_scalar_problem_says() -> None:
+    x, y = torch.ones(4, 1).double(), torch.tensor([1.0, -1.0, -1.0, -1.0]).double()
+    # min w^2/2 + 2 (1 - w)^2 + 3 (1 + w)^2: w + 10 w + 2 = 0.
+    w = x.T @ fit(rotate(x), y[:, None], weights(y, 1.0)[:, None])
+    torch.testing.assert_close(w, torch.tensor([[-2 / 11]]).double())
+
+
+@pytest.mark.parametrize("cost", [1.0, 0.5**12])
+def test_a_step_is_halved_until_the_literal_objective_falls_enough(cost: float) -> None:
+    x, y = problem(40, 20, seed=4)
+    c = weights(y, cost)
+    w = torch.randn(21, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+    value = objective(w, x, y, c)
+    value.backward()
+    assert w.grad is not None
+    start, gradient = w.detach(), w.grad
+    steps = -gradient * 2.0 ** torch.arange(-8, 6, dtype=torch.float64)[:, None]
+    margin, change = y * (x @ start), y * (steps @ x.T)
+    taken = svm._step_length(start.expand_as(steps), steps, margin, change, c, gradient)[:, 0]
+    for step, t in zip(steps, taken.tolist(), strict=True):
+        expected = 1.0
+        while objective(start + expected * step, x, y, c) - value > 1e-4 * expected * (gradient @ step):
+            expected /= 2
+        assert t == expected
+    assert len(set(taken.tolist())) > 3
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_unsolved_problem_is_an_error_not_a_number(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    x, y = problem(50, 20, seed=3)
+    if broken:
+        x[0, 0] = torch.nan
+    else:
+        monkeypatch.setattr(svm, "_NEWTON_STEPS", 1)
+    with pytest.raises(RuntimeError, match="1 of 1 problems still have"):
+        fit(x, y[:, None], weights(y, 100.0)[:, None])
