@@ -200,7 +200,6 @@ ARCHS: dict[str, Callable[[Input], Backbone]] = {
     "resnet50w2": partial(ResNet, Bottleneck, (3, 4, 6, 3), 128, False),
     "resnet50w4": partial(ResNet, Bottleneck, (3, 4, 6, 3), 256, False),
     "resnet18": partial(ResNet, Basic, (2, 2, 2, 2), 64, False),
-    "resnet18_narrow": partial(ResNet, Basic, (2, 2, 2, 2), 32, True),
     "resnet10_narrow": partial(ResNet, Basic, (1, 1, 1, 1), 16, True),
     "alexnet": partial(Plain, _ALEXNET, True),
     "vgg16_bn": partial(Plain, _VGG16, False),

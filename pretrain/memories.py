@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from pretrain.assign import assign as nearest
 from pretrain.clustering import two_means
 
 Metric = Literal["dot", "cosine", "l2"]
@@ -41,14 +42,12 @@ def remember(features: Tensor, labels: Tensor, clusters: int) -> Memory:
 
 def assign(C: Tensor, f: Tensor, metric: Metric, allowed: Tensor | None = None) -> Tensor:
     """Labels int64 (B,) of features (B, D): the best of the allowed clusters, the lowest id on ties."""
+    if allowed is not None:
+        ids = allowed.nonzero().squeeze(1)
+        return ids[assign(C[ids], f, metric)]
     if metric == "cosine":
         C = nnf.normalize(C)
-    score = f @ C.T
-    if metric == "l2":
-        score -= 0.5 * C.square().sum(1)
-    if allowed is not None:
-        score.masked_fill_(~allowed, -torch.inf)
-    return score.argmax(1)
+    return nearest(f, C, "l2" if metric == "l2" else "cos")[0].long()
 
 
 def update(memory: Memory, index: Tensor, z: Tensor, momentum: float, metric: Metric) -> None:

@@ -195,8 +195,8 @@ def test_stages_equal_mms_own_resnet(models: Models, weights: Path) -> None:
 
 def test_a_sobel_backbone_stands_before_mms_heads(models: Models, tmp_path: Path) -> None:
     path = tmp_path / "sobel.safetensors"
-    net = build("resnet18_narrow", Input(size=32, resize=32, sobel=True), seed=0).eval()
-    checkpoint.save(path, net, "resnet18_narrow", {})
+    net = build("resnet10_narrow", Input(size=32, resize=32, sobel=True), seed=0).eval()
+    checkpoint.save(path, net, "resnet10_narrow", {})
     for name in ("voc0712_detection", "voc12aug_segmentation"):
         model = models.model(models.config(name, path))
         from benchmarks.mm.backbone import matched

@@ -107,5 +107,5 @@ def _small(protocol: Protocol, length: int, drops: tuple[int, ...], warmup: int)
     return replace(protocol, settings=settings)
 
 
-DEMO = (_small(VOC0712, 240, (180, 220), 20), _small(COCO17, 5, (3, 4), 20))
+DEMO = (_small(VOC0712, 190, (150, 175), 20), _small(COCO17, 4, (3,), 20))
 SMOKE = (_small(VOC0712, 20, (15, 18), 5), _small(COCO17, 1, (), 5))

@@ -60,7 +60,7 @@ class Size:
     voc_side: int
     cityscapes_height: int
     seed: int
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         classes = {"inat18": lists.SPECIES, "places205": len(lists.PLACES), "voc2012": 20}

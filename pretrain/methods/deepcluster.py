@@ -197,13 +197,15 @@ PAPER = (
 DEMO = (
     replace(
         _SOBEL,
-        name="deepcluster-sobel_resnet18-narrow_demo",
-        arch="resnet18_narrow",
+        name="deepcluster-sobel_resnet10-narrow_demo",
+        arch="resnet10_narrow",
         input=Input(size=32, resize=32, sobel=True),
-        views=(View(size=32, scale=(0.5, 1.0), flip=0.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
-        epochs=30,
-        batch_size=128,
-        clusters=100,
+        views=(View(size=32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=20,
+        batch_size=32,  # the head starts afresh every epoch: it needs the steps, and momentum
+        lr=0.05,
+        head_momentum=0.9,
+        clusters=40,
         pca=64,
     ),
 )
@@ -211,7 +213,6 @@ SMOKE = (
     replace(
         DEMO[0],
         name="deepcluster-sobel_resnet10-narrow_smoke",
-        arch="resnet10_narrow",
         epochs=6,
         batch_size=64,
         clusters=40,

@@ -171,17 +171,21 @@ PAPER = (
 DEMO = (
     replace(
         _400,
-        name="deepclusterv2_resnet18-narrow_demo",
-        arch="resnet18_narrow",
+        name="deepclusterv2_resnet10-narrow_demo",
+        arch="resnet10_narrow",
         input=Input(size=32, resize=32),
-        views=(View(size=32, count=2, scale=(0.5, 1.0), flip=0.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
-        epochs=40,
-        batch_size=128,
+        views=(View(size=32, count=2, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=50,
+        batch_size=64,
+        lr=0.2,
+        weight_decay=1e-5,
+        optimizer="sgd",
+        schedule=Cosine(warmup=3, final=0.001),
         precision="bf16",
         bn_group=0,
-        prototypes=60,
+        prototypes=40,
         hidden=256,
         dim=64,
     ),
 )
-SMOKE = (replace(DEMO[0], name="deepclusterv2_resnet10-narrow_smoke", arch="resnet10_narrow", epochs=6, batch_size=64),)
+SMOKE = (replace(DEMO[0], name="deepclusterv2_resnet10-narrow_smoke", epochs=6, batch_size=64),)

@@ -199,18 +199,18 @@ PAPER = (
 DEMO = (
     replace(
         PAPER[0],
-        name="odc_resnet18-narrow_demo",
-        arch="resnet18_narrow",
+        name="odc_resnet10-narrow_demo",
+        arch="resnet10_narrow",
         input=_DIGITS,
-        views=(View(size=32, scale=(0.35, 1.0), flip=0.0, rotate=8.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
-        epochs=24,
+        views=(View(size=32, scale=(0.35, 1.0), rotate=8.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=60,
         batch_size=128,
-        schedule=Step(milestones=(21,), gamma=0.4),
+        schedule=Step(milestones=(52,), gamma=0.4),
         clusters=100,
         min_cluster=10,
         dropout=0.2,
         head_momentum=0.9,  # 31 iterations an epoch: a head without momentum needs thousands
-        memory_momentum=0.15,
+        memory_momentum=0.3,
         metric="cosine",
         init_bn="calibrated",
     ),
@@ -219,7 +219,6 @@ SMOKE = (
     replace(
         DEMO[0],
         name="odc_resnet10-narrow_smoke",
-        arch="resnet10_narrow",
         epochs=6,
         batch_size=64,
         clusters=40,

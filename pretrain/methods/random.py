@@ -41,6 +41,13 @@ PAPER = (
         weight_decay=0.0,
     ),
 )
-_SMALL = replace(PAPER[0], input=Input(size=32, resize=32), views=(View(size=32),))
-DEMO = (replace(_SMALL, name="random_resnet18-narrow", arch="resnet18_narrow"),)
-SMOKE = (replace(_SMALL, name="random_resnet10-narrow", arch="resnet10_narrow"),)
+DEMO = (
+    replace(
+        PAPER[0],
+        name="random_resnet10-narrow_demo",
+        arch="resnet10_narrow",
+        input=Input(size=32, resize=32),
+        views=(View(size=32),),
+    ),
+)
+SMOKE = (replace(DEMO[0], name="random_resnet10-narrow_smoke"),)

@@ -72,13 +72,13 @@ PAPER = (
 DEMO = (
     replace(
         PAPER[0],
-        name="supervised_resnet18-narrow_demo",
-        arch="resnet18_narrow",
+        name="supervised_resnet10-narrow_demo",
+        arch="resnet10_narrow",
         input=Input(size=32, resize=32),
-        views=(View(size=32, scale=(0.5, 1.0), flip=0.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
-        epochs=30,
+        views=(View(size=32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=20,
         batch_size=128,
-        schedule=Step(milestones=(15, 25)),
+        schedule=Step(milestones=(10, 17)),
         classes=10,
     ),
 )
@@ -86,7 +86,6 @@ SMOKE = (
     replace(
         DEMO[0],
         name="supervised_resnet10-narrow_smoke",
-        arch="resnet10_narrow",
         epochs=6,
         batch_size=64,
         schedule=Step(milestones=(5,)),

@@ -194,33 +194,24 @@ PAPER = (
 DEMO = (
     replace(
         _400,
-        name="swav_resnet18-narrow_demo",
-        arch="resnet18_narrow",
+        name="swav_resnet10-narrow_demo",
+        arch="resnet10_narrow",
         input=Input(size=32, resize=32),
-        views=(
-            View(
-                size=32,
-                count=2,
-                scale=(0.5, 1.0),
-                flip=0.0,
-                jitter=(0.4, 0.4, 1.0, 0.5),
-                jitter_p=0.8,
-                gray=0.2,
-                mix=0.5,
-            ),
-        ),
-        epochs=40,
-        batch_size=128,
-        lr=0.6,
+        # Without the other demos' colour mixing: codes of views that do not agree yet are uniform, and teach nothing.
+        views=(View(size=32, count=2, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2),),
+        epochs=50,
+        batch_size=64,
+        lr=0.06,
+        weight_decay=1e-5,
+        optimizer="sgd",
+        schedule=Cosine(warmup=1, final=0.001),
+        precision="bf16",
         bn_group=0,
-        prototypes=60,
+        prototypes=30,
         hidden=256,
         dim=64,
-        freeze=31,
-        queue=512,
-        queue_from=5,
+        epsilon=0.03,
+        freeze=0,
     ),
 )
-SMOKE = (
-    replace(DEMO[0], name="swav_resnet10-narrow_smoke", arch="resnet10_narrow", epochs=6, batch_size=64, freeze=12),
-)
+SMOKE = (replace(DEMO[0], name="swav_resnet10-narrow_smoke", epochs=6),)

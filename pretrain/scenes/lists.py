@@ -109,7 +109,11 @@ def _portrait(rng: np.random.Generator, split: SplitName, digit: int, side: int,
     one = sprite(rng, split, digit, side * rng.uniform(0.55, 0.9))
     if lying:
         one = replace(one, alpha=one.alpha.transpose(Image.Transpose.ROTATE_90))
-    return compose(rng, backdrop(rng, side, side), [one]).image
+    # Placed by its square cell: digits are narrow, and one placed by its ink would have so much room to the side that
+    # clusters told left from right, not one digit from another.
+    cell = Image.new("L", (max(one.alpha.size),) * 2)
+    cell.paste(one.alpha, ((cell.width - one.alpha.width) // 2, (cell.height - one.alpha.height) // 2))
+    return compose(rng, backdrop(rng, side, side), [replace(one, alpha=cell)]).image
 
 
 def _write_list(path: Path, names: Sequence[Sequence[str]]) -> None:
