@@ -15,6 +15,7 @@ smoke: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+golden: export OMP_NUM_THREADS = 2
 golden: smoke
 	$(BIN)/python -m tests.golden runs/smoke
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.protocol import Task
+from benchmarks.result import weights_identity
 from pretrain import files
 from pretrain.backbone import Backbone
 from pretrain.checkpoint import describe
@@ -63,9 +64,14 @@ def average(task: Task, role: str, view: View) -> Tensor:
 
 def _cached(task: Task, role: str, view: View, kind: str, take: Any, count: int) -> list[Any]:
     split = task.splits[role]
-    weights = describe(task.checkpoint).sha256
-    identity = [weights, split.fingerprint(), facts(view), kind, str(task.device.type)]
-    name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    identity = [
+        weights_identity(describe(task.checkpoint)),
+        split.fingerprint(),
+        facts(view),
+        kind,
+        str(task.device.type),
+    ]
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     paths = [task.cache / f"{name}-{i + 1}.npy" for i in range(count)]
     if not all(path.exists() for path in paths):
         for path, array in zip(paths, _extract(task, split, view, take), strict=True):

@@ -12,7 +12,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from pretrain import files
+from pretrain.checkpoint import Meta
 from pretrain.faults import REASONS, Fault
+from pretrain.recipe import facts
 
 SCHEMA = "zoo.result/1"
 Status = Literal["ok", "failed", "skipped"]
@@ -103,8 +105,13 @@ def read(path: Path) -> Result:
         if body["digest"] != _digest({**body, "schema": schema}):
             raise ValueError("its contents differ from its digest: it was edited by hand")
         return Result(**body)
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise Fault("data-corrupt", f"{path} is not a result record: {error}; delete it to compute it again") from error
+
+
+def weights_identity(meta: Meta) -> dict[str, Any]:
+    """What of a weights file decides a number: equal tensors behind another preprocessing give other features."""
+    return {"weights": meta.sha256, "arch": meta.arch, "input": facts(meta.input)}
 
 
 def every(root: Path) -> Iterator[tuple[Path, Result]]:

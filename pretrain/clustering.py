@@ -65,8 +65,11 @@ def kmeans(
     (see `split_empty`). precision and chunk: of the E-step alone, see `assign`. backend "faiss": see `_faiss`.
 
     Raises Fault if k exceeds the number of rows or a value of x is not finite; ValueError for a `start` of the wrong
-    shape or repeated row ids.
+    shape, repeated row ids or what backend "faiss" cannot do.
     """
+    if backend == "faiss" and (empty, precision) != ("split", "fp32"):
+        said = f"not empty '{empty}' and precision '{precision}'; ask for those, or take backend 'torch'"
+        raise ValueError(f"k-means: backend 'faiss' splits populous clusters and computes in fp32, {said}")
     n, squares = dist.all_reduce_sum_(_size_and_squares(x)).tolist()
     if not math.isfinite(squares):
         raise Fault("nan", "k-means: the rows contain NaN or infinity; check the features or the network behind them")

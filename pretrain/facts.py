@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pretrain import checkpoint, dist, folder, method
 from pretrain.backbone import Backbone, Basic, Bottleneck, Plain, ResNet, Sobel
+from pretrain.network import ranks_sharing
 from pretrain.recipe import Cosine, Recipe
 from pretrain.split import Split
 
@@ -26,16 +27,18 @@ TECHNIQUES = {
     "queue": "Feature queue",
     "momentum": "SGD with momentum",
     "weight_decay": "Weight decay",
-    "sync_bn": "Synchronised batch norm",
 }
+# Of the last line of metrics.jsonl, where it has them.
+FINAL = ("nmi_previous", "ami_previous", "nmi_classes", "ami_classes", "purity")
 
 
 def card(name: str, recipe: Recipe, split: Split, out: Path) -> dict[str, Any]:
     """Facts of the run of method `name` in folder `out`, as JSON values.
 
     parameters and macs (multiply-adds of convolutions and linear layers, per image at the input size) are the
-    backbone's; flops are twice the macs; train_flops_per_image is the whole network on all views, forward and
-    backward (three times forward). seconds and images_per_s are measured, k-means and extraction included.
+    backbone's; flops are twice the macs; train_flops_per_image is the whole network on all views, prototypes
+    included, forward and backward (three times forward). seconds and images_per_s are measured, k-means and
+    extraction included; device_hours count a device per process.
     """
     net, path = checkpoint.load(out / "backbone.safetensors"), out / "backbone.safetensors"
     classes, count = len(split.classes), parameters(net)
@@ -107,12 +110,25 @@ def _training(name: str, recipe: Recipe, split: Split, out: Path) -> dict[str, A
     last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     return {
         "parameters_in_training": parameters(made.net),
-        "train_flops_per_image": 6 * macs(made.net, sides, views=True),
+        "train_flops_per_image": 6 * (macs(made.net, sides, views=True) + _prototype_macs(recipe)),
         "seconds": last["seconds"],
+        "device_hours": last["seconds"] * dist.world_size() / 3600,
         "images_per_s": last["iteration"] * recipe.batch_size / last["seconds"],
         "processes": dist.world_size(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        **{name: last[name] for name in FINAL if last.get(name) is not None},
     }
+
+
+def _prototype_macs(recipe: Recipe) -> int:
+    """Multiply-adds of all views of an image with the prototypes of all heads; they are no linear layers."""
+    views = sum(view.count for view in recipe.views)
+    return views * getattr(recipe, "heads", 1) * getattr(recipe, "prototypes", 0) * getattr(recipe, "dim", 0)
+
+
+def synchronised(recipe: Recipe) -> bool:
+    """Whether processes share batch-norm statistics: the loop lets them on GPUs alone."""
+    return recipe.sync_bn and dist.world_size() > 1 and torch.cuda.is_available()
 
 
 def techniques(recipe: Recipe) -> list[str]:
@@ -120,6 +136,8 @@ def techniques(recipe: Recipe) -> list[str]:
     if recipe.epochs == 0:
         return []
     found = [text for field, text in TECHNIQUES.items() if getattr(recipe, field, 0)]
+    if synchronised(recipe):
+        found.append("Synchronised batch norm")
     if recipe.optimizer == "larc":
         found.append("LARC")
     if isinstance(recipe.schedule, Cosine):
@@ -171,6 +189,7 @@ def _rates(recipe: Recipe) -> dict[str, float]:
 
 
 def _batch_norm_images(recipe: Recipe) -> int:
-    """Images that share batch-norm statistics."""
-    shared = recipe.bn_group or recipe.batch_size
-    return shared if recipe.sync_bn else recipe.batch_size // dist.world_size()
+    """Images that share batch-norm statistics in this run."""
+    world = dist.world_size()
+    sharing = ranks_sharing(recipe.bn_group, recipe.batch_size, world) if synchronised(recipe) else 1
+    return sharing * recipe.batch_size // world

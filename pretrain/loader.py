@@ -24,6 +24,7 @@ from pretrain.faults import Fault
 from pretrain.recipe import Input, View
 from pretrain.split import Split
 
+Made = tuple[Tensor, list[Tensor]] | Fault
 CACHE_BYTES = 1 << 30  # decoded images below this total are kept in memory: small sets decode once
 
 
@@ -35,7 +36,7 @@ class Batch:
     views: list[Tensor]
 
 
-class Images(Dataset[tuple[Tensor, list[Tensor]]]):
+class Images(Dataset[Made]):
     """The images of a split, decoded to RGB; small sets stay in memory after their first use."""
 
     def __init__(self, split: Split, views: Sequence[View], seed: int) -> None:
@@ -45,7 +46,14 @@ class Images(Dataset[tuple[Tensor, list[Tensor]]]):
         self.cached = len(split) * first.width * first.height * 3 <= CACHE_BYTES
         self._kept: dict[int, Image.Image] = {}
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor]]:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Made:
+        """`made`, or the fault that a bad image is: a worker's exceptions reach the parent as text in another type."""
+        try:
+            return self.made(keys)
+        except Fault as fault:
+            return fault
+
+    def made(self, keys: list[tuple[int, int]]) -> tuple[Tensor, list[Tensor]]:
         """Ids (B,) and per view uint8 (B, S, S, 3) for keys (epoch, id) of one epoch."""
         epoch, ids = keys[0][0], np.array([i for _, i in keys], dtype=np.int64)
         images = [self._image(int(i)) for i in ids]
@@ -58,7 +66,7 @@ class Images(Dataset[tuple[Tensor, list[Tensor]]]):
             pixels.append(torch.from_numpy(out))
         return torch.from_numpy(ids), pixels
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, list[Tensor]]:
+    def __getitem__(self, key: tuple[int, int]) -> Made:
         return self.__getitems__([key])
 
     def _image(self, i: int) -> Image.Image:
@@ -93,7 +101,7 @@ class Loader:
     def batches(self, order: npt.NDArray[np.int64], batch_size: int, epoch: int) -> Iterator[Batch]:
         """Batches of `order` in its order; the last may be shorter. Raises Fault naming a bad image."""
         keys = [[(epoch, int(i)) for i in order[at : at + batch_size]] for at in range(0, len(order), batch_size)]
-        loader: DataLoader[tuple[Tensor, list[Tensor]]] = DataLoader(
+        loader: DataLoader[Made] = DataLoader(
             self.images,
             batch_sampler=keys,
             num_workers=self.workers,
@@ -103,7 +111,10 @@ class Loader:
             prefetch_factor=4 if self.workers else None,
             generator=torch.Generator(),  # else each pass would move the global random state, unlike a resumed one
         )
-        for ids, pixels in loader:
+        for made in loader:
+            if isinstance(made, Fault):
+                raise made
+            ids, pixels = made
             yield self._finish(ids, pixels, epoch)
 
     def _finish(self, ids: Tensor, pixels: list[Tensor], epoch: int) -> Batch:

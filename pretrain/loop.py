@@ -131,6 +131,7 @@ def _epoch(run: Training) -> None:
         if progress.iteration % SAVE_EVERY == 0 and not last:
             meter.flush()
             _save(run)
+    _compare_replicas(run)
     progress.epoch, progress.iteration = epoch + 1, 0
     _save(run)
 
@@ -150,10 +151,16 @@ def _step(run: Training, batch: Any, step: int) -> Tensor:
     run.method.after_step(step + 1)
     if run.recipe.check_every and (step + 1) % run.recipe.check_every == 0:
         run.method.check()
-    if dist.world_size() > 1 and (step + 1) % REPLICAS_EVERY == 0:
+    if (step + 1) % REPLICAS_EVERY == 0:
+        _compare_replicas(run)
+    return loss.detach()
+
+
+def _compare_replicas(run: Training) -> None:
+    """Raises RuntimeError if the memories of two processes differ."""
+    if dist.world_size() > 1:
         for name, tensor in run.method.state().items():
             dist.assert_replicated(tensor, name)
-    return loss.detach()
 
 
 class Meter:

@@ -36,8 +36,27 @@ def remember(features: Tensor, labels: Tensor, clusters: int) -> Memory:
     """A memory from features (N, D) and labels (N,); centroids are the plain means, empty clusters at zero."""
     y = labels.long()
     h = torch.bincount(y, minlength=clusters)
-    S = torch.zeros(clusters, features.shape[1], device=features.device).index_add_(0, y, features)
+    S = sums(features, y, clusters)
     return Memory(features, y, S / h.clamp_min(1)[:, None], S, h, torch.zeros((), device=features.device))
+
+
+def sums(features: Tensor, y: Tensor, clusters: int) -> Tensor:
+    """Sums fp32 (K, D) of the features (N, D) of each label, the same bits on every process."""
+    S = torch.zeros(clusters, features.shape[1], device=features.device)
+    return _add(S, y, features)
+
+
+def _add(S: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """S.index_add_(0, rows, values) in one order: a GPU's atomic additions would differ in the last bits.
+
+    Each process keeps its own S, and one bit can move a label, so processes would drift apart.
+    """
+    kept = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # index_add then sorts its rows on a GPU; on the CPU it is in order anyway
+    try:
+        return S.index_add_(0, rows, values)
+    finally:
+        torch.use_deterministic_algorithms(kept)
 
 
 def assign(C: Tensor, f: Tensor, metric: Metric, allowed: Tensor | None = None) -> Tensor:
@@ -61,7 +80,7 @@ def update(memory: Memory, index: Tensor, z: Tensor, momentum: float, metric: Me
     new = nnf.normalize((1 - momentum) * old + momentum * z[last])
     yn = assign(memory.C, new, metric)
     once = winner[:, None].to(new.dtype)
-    memory.S.index_add_(0, yo, old * -once).index_add_(0, yn, new * once)
+    _add(_add(memory.S, yo, old * -once), yn, new * once)
     memory.h.index_add_(0, yo, -winner.long()).index_add_(0, yn, winner.long())
     memory.F[index], memory.y[index] = new, yn
     memory.changed = ((yn != yo) & winner).sum() / winner.sum()
@@ -104,7 +123,7 @@ def handle_small(memory: Memory, m: int, metric: Metric) -> int:
 def move(memory: Memory, rows: Tensor, to: Tensor) -> None:
     """Gives rows (n,) the labels `to` (n,), with sums and histogram."""
     f, one = memory.F[rows], torch.ones_like(rows)
-    memory.S.index_add_(0, memory.y[rows], -f).index_add_(0, to, f)
+    _add(_add(memory.S, memory.y[rows], -f), to, f)
     memory.h.index_add_(0, memory.y[rows], -one).index_add_(0, to, one)
     memory.y[rows] = to
 
@@ -122,6 +141,6 @@ def check_memory(memory: Memory) -> None:
     assert torch.equal(memory.h, torch.bincount(memory.y, minlength=K)), "the histogram differs from the labels"
     norm = memory.F.norm(dim=1)
     assert bool(((norm - 1).abs() < 1e-3).logical_or(norm == 0).all()), "a feature is neither unit nor zero"
-    S = torch.zeros_like(memory.S).index_add_(0, memory.y, memory.F)
+    S = sums(memory.F, memory.y, K)
     assert bool((S - memory.S).norm() <= 1e-4 * S.norm().clamp_min(1)), "sums differ from the members'"
     assert all(bool(t.isfinite().all()) for t in (memory.F, memory.C, memory.S)), "a memory is not finite"

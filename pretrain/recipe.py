@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pretrain.faults import Fault, unknown
 
@@ -137,7 +138,8 @@ def key(value: Any, **more: Any) -> str:
 def override(value: Any, changes: dict[str, Any], where: str) -> Any:
     """The same dataclass with fields replaced; `a.b` reaches into a field, `a.0.b` into an item of a tuple.
 
-    Raises Fault on an unknown key (naming the nearest) or a value of another type.
+    Raises Fault on an unknown key (naming the nearest), a value of another type or not among those allowed, or a number
+    that is not finite.
     """
     for path, raw in changes.items():
         value = _set(value, path.split("."), raw, f"{where}.{path}")
@@ -150,6 +152,9 @@ def _set(value: Any, path: list[str], raw: Any, where: str) -> Any:
         raise unknown("setting", path[0], fields, where)
     old = getattr(value, path[0])
     new = _like(old, raw, where) if len(path) == 1 else _inside(old, path[1:], raw, where)
+    hint = get_type_hints(type(value))[path[0]]
+    if get_origin(hint) is Literal and new not in get_args(hint):
+        raise Fault("bad-config", f"{where}: expected one of {', '.join(map(str, get_args(hint)))}, got {new!r}")
     return dataclasses.replace(value, **{path[0]: new})
 
 
@@ -170,6 +175,8 @@ def _like(old: Any, raw: Any, where: str) -> Any:
             raw = json.loads(raw.lower() if raw.lower() in ("true", "false") else raw)
         except json.JSONDecodeError:
             raise Fault("bad-config", f"{where}: expected a value like {old!r}, got '{raw}'") from None
+    if not _finite(raw):
+        raise Fault("bad-config", f"{where}: expected finite numbers like {old!r}, got {raw!r}")
     if isinstance(old, tuple) and isinstance(raw, list):
         return tuple(tuple(item) if isinstance(item, list) else item for item in raw)
     if isinstance(old, float) and isinstance(raw, int) and not isinstance(raw, bool):
@@ -177,3 +184,9 @@ def _like(old: Any, raw: Any, where: str) -> Any:
     if type(raw) is not type(old):
         raise Fault("bad-config", f"{where}: expected {type(old).__name__} like {old!r}, got {raw!r}")
     return raw
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,39 @@ def tree_fingerprint(root: Path, layout: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def require_same_classes(splits: Mapping[str, Split]) -> None:
+    """Raises Fault (data-corrupt) where a split's labels do not mean what those of the split `train` mean.
+
+    Class names must be equal. Lists name classes by number and need not show every class: there no label may lie
+    beyond those of `train`.
+    """
+    train = splits.get("train")
+    if train is None or train.labels is None:
+        return
+    for split in splits.values():
+        if split.labels is None or split.classes == train.classes:
+            continue
+        if _numbered(split) or _numbered(train):
+            if len(split.classes) > len(train.classes):
+                said = f"labels up to {len(split.classes) - 1}, {train.name} only up to {len(train.classes) - 1}"
+                raise Fault("data-corrupt", f"{split.name} has {said}; use lists of the same classes")
+            continue
+        only = [
+            f"only in {a.name}: {_some(set(a.classes) - set(b.classes))}" for a, b in ((train, split), (split, train))
+        ]
+        said = f"{split.name} ({split.root}) and {train.name} ({train.root}) must have the same classes"
+        raise Fault("data-corrupt", f"{said}; {'; '.join(only)}; complete or remove these classes")
+
+
+def _numbered(split: Split) -> bool:
+    return split.classes == tuple(map(str, range(len(split.classes))))
+
+
+def _some(names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
+
+
 def _size(path: Path, name: str) -> int:
     try:
         return os.stat(path).st_size
@@ -65,7 +98,7 @@ def _size(path: Path, name: str) -> int:
 def from_list(name: str, root: Path, list_file: Path, classes: int | None = None) -> Split:
     """A split from lines `relative/path label` (cut at the last blank). Raises Fault naming file and line."""
     files, labels = [], []
-    for number, line in enumerate(_lines(list_file), start=1):
+    for number, line in _lines(list_file):
         path, _, label = line.rpartition(" ")
         if not path or not label.isdigit():
             raise Fault("data-corrupt", f"{list_file}:{number}: expected 'relative/path label', got '{line}'")
@@ -75,9 +108,10 @@ def from_list(name: str, root: Path, list_file: Path, classes: int | None = None
     return Split(name, root, tuple(files), np.array(labels, dtype=np.int64), tuple(map(str, range(known))))
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers in the file."""
     with path.open(encoding="utf-8") as file:
-        yield from (line.rstrip() for line in file if line.strip())
+        yield from ((number, line.rstrip()) for number, line in enumerate(file, start=1) if line.strip())
 
 
 def from_class_folders(name: str, root: Path) -> Split:

@@ -6,7 +6,6 @@ its spread where there are several; otherwise the state of the job in a word, ex
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -214,7 +213,21 @@ def fill(rows: Sequence[Row]) -> list[Filled]:
     """Every table with its rows and notes. Raises AssertionError if records of different suites meet."""
     suites = {r.suite for row in rows for f in row.records.values() if not isinstance(f, Missing) for _, r in f}
     assert len(suites) <= 1, f"records of suites {sorted(suites)} must not share a table"
-    return [Filled(table, [line for row in rows for line in table.fill(row)], notes(table, rows)) for table in TABLES]
+    tables = [*TABLES, *_others(rows)]
+    return [Filled(table, [line for row in rows for line in table.fill(row)], notes(table, rows)) for table in tables]
+
+
+def _others(rows: Sequence[Row]) -> list[Table]:
+    """A table for every protocol that has none among TABLES, with a column per score."""
+    known = {protocol for table in TABLES for protocol in table.protocols} | {"pretrain"}
+    names = dict.fromkeys(name for row in rows for name in row.records if name not in known)
+    return [_other(name, [row.records[name] for row in rows if name in row.records]) for name in names]
+
+
+def _other(protocol: str, found: Sequence[Found | Missing]) -> Table:
+    records = [record for each in found if not isinstance(each, Missing) for _, record in each]
+    scores = tuple(dict.fromkeys(metric.name for record in records for metric in record.metrics)) or ("Score",)
+    return Table(protocol, 3, "", (*_WHO, *scores), _plain(protocol, scores), (protocol,))
 
 
 def notes(table: Table, rows: Sequence[Row]) -> list[str]:
@@ -226,7 +239,8 @@ def notes(table: Table, rows: Sequence[Row]) -> list[str]:
             if isinstance(found, Missing):
                 said.setdefault(f"{found.word}: {found.why}", []).append(row.model)
             elif found:
-                said |= {line: [row.model] for line in _honest(protocol, row, found)}
+                for line in [*_honest(protocol, row, found), *_selected(protocol, found)]:
+                    said.setdefault(line, []).append(row.model)
     return [f"{', '.join(dict.fromkeys(models))}: {line}" for line, models in said.items()]
 
 
@@ -245,31 +259,20 @@ def _honest(protocol: str, row: Row, found: Found) -> list[str]:
     return [f"{first}; selected on training data it is {values}" if values else first]
 
 
-def markdown(rows: Sequence[Row], title: str, remark: str, beside: Path) -> str:
-    """The page as GitHub Markdown; links are relative to the folder `beside`."""
-    parts = [f"# {escape(title)}", escape(remark)]
-    for filled in fill(rows):
-        parts.append(f"{'#' * filled.table.level} {filled.table.heading}")
-        if filled.table.intro:
-            parts.append(filled.table.intro)
-        if filled.table.columns:
-            lines = [filled.table.columns, ["---"] * len(filled.table.columns)]
-            body = [[_linked(cell, beside) for cell in row] for row in filled.rows]
-            parts.append("\n".join(f"| {' | '.join(line)} |" for line in [*lines, *body]))
-        if filled.notes:
-            parts.append("\n".join(f"- {escape(note)}" for note in filled.notes))
-    return "\n\n".join(part for part in parts if part) + "\n"
+# Metrics of which the best epoch or layer is shown; how it was chosen is in the metric's own note.
+SELECTED = {
+    "voc07_svm": "mAP",
+    "imagenet_linear": "AvgPool_top1",
+    "inat18_linear": "AvgPool_top1",
+    "places205_linear": "AvgPool_top1",
+}
 
 
-def _linked(cell: Cell, beside: Path) -> str:
-    text = escape(cell.text)
-    if cell.link is None:
-        return text
-    target = os.path.relpath(cell.link, beside).replace(" ", "%20").replace("(", "%28").replace(")", "%29")
-    return f"[{text}]({target})"
-
-
-def escape(text: str) -> str:
-    """Text that cannot leave its Markdown cell: no new row, column, link or tag."""
-    flat = re.sub(r"\s+", " ", text)
-    return re.sub(r"([\\|\[\]<>`*])", r"\\\1", flat)
+def _selected(protocol: str, found: Found) -> list[str]:
+    """A sentence with the metric's note, if by that note the best is chosen on the split that is reported."""
+    metrics = [record.metric(SELECTED.get(protocol, "")) for _, record in found]
+    notes = [m.note for m in metrics if m and "best" in m.note and m.split in re.findall(r"\w+", m.note)]
+    if not notes:
+        return []
+    said = f"{SELECTED[protocol]} of {protocol} is selected on the split it reports, as the field does"
+    return [f"{said} ({'; '.join(dict.fromkeys(notes))})"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +29,15 @@ def samples() -> Path:
     if not path.exists():
         pytest.skip(f"no sample photographs at {path}; set ZOO_SAMPLE_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def sample(samples: Path) -> Callable[[str], Path]:
+    """One folder of the samples by name; a test that asks for an absent one skips."""
+
+    def find(name: str) -> Path:
+        if not (samples / name).is_dir():
+            pytest.skip(f"no {name} in the sample photographs at {samples}")
+        return samples / name
+
+    return find

@@ -46,6 +46,12 @@ def test_imports_point_down(path: Path) -> None:
         assert top != "torch" or package != "reports", f"{path} imports torch"
 
 
+def test_mm_is_an_oracle_in_its_own_tests_alone() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        found = {name for name in imports(path) if name.partition(".")[0] in MM}
+        assert not found or path.name.startswith("test_mm_"), f"{path} imports {found}"
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text()

@@ -13,7 +13,7 @@ from pretrain import folder, loader
 from pretrain.datasets import imagenet, voc07
 from pretrain.faults import Fault
 from pretrain.recipe import Input, centre_view
-from pretrain.split import Split, from_list
+from pretrain.split import Split, from_list, require_same_classes
 from tests import scenes
 
 GIVEN = Input(size=8, resize=8)
@@ -145,3 +145,42 @@ def test_simclr_lists_of_bare_names_find_their_class(samples: Path, tmp_path: Pa
     assert split.labels is not None
     assert split.files[0] == f"{names[0].partition('_')[0]}/{names[0]}"
     assert split.classes[int(split.labels[0])] == names[0].partition("_")[0]
+
+
+def test_a_list_line_is_numbered_with_the_blank_lines_above_it(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("ok/1.jpg 0\n\n\nbad.jpg\n")
+    with pytest.raises(Fault, match=r"train.txt:4: "):
+        from_list("x", tmp_path, tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize("name", ["train", "train_1percent"])
+def test_a_first_line_without_a_label_is_not_taken_for_a_list_of_bare_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / f"{name}.txt").write_text("a/1.jpg\na/2.jpg 0\n")
+    with pytest.raises(Fault, match=rf"{name}.txt:1: expected 'relative/path label'"):
+        imagenet.split(tmp_path, name)
+
+
+def named(name: str, *classes: str) -> Split:
+    return Split(name, Path(name), (), np.zeros(0, dtype=np.int64), classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "said"),
+    [
+        (("ant", "bee", "cat"), ("ant", "cat", "dog"), "only in train: bee; only in val: dog"),
+        (("0", "1"), ("0", "1", "2"), "val has labels up to 2, train only up to 1"),
+        (("0", "1"), ("ant", "bee", "cat"), "val has labels up to 2, train only up to 1"),
+    ],
+)
+def test_labels_of_two_splits_must_mean_the_same(train: tuple[str, ...], val: tuple[str, ...], said: str) -> None:
+    with pytest.raises(Fault, match=said) as raised:
+        require_same_classes({"train": named("train", *train), "val": named("val", *val)})
+    assert raised.value.reason == "data-corrupt"
+
+
+def test_a_list_need_not_show_every_class() -> None:
+    require_same_classes({"train": named("train", "0", "1", "2"), "val": named("val", "0", "1")})
+    require_same_classes({"train": named("train", "ant", "bee"), "val": named("val", "ant", "bee")})
+    require_same_classes({"val": named("val", "ant")})

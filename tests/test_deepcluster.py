@@ -12,10 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
-from pretrain import clustering, folder, method
+from pretrain import clustering, folder, health, method, pca
 from pretrain.backbone import build
-from pretrain.loader import Batch, Loader, open_loader
+from pretrain.loader import Batch, open_loader
 from pretrain.methods import deepcluster
 from pretrain.recipe import Input
 from pretrain.split import Split
@@ -144,17 +146,65 @@ def test_a_fresh_head_starts_at_ln_k_with_the_gradient_of_the_plain_loss(images:
     torch.testing.assert_close(found, literal, rtol=1e-4, atol=1e-6)
 
 
-def test_workers_that_outlive_an_epoch_cannot_serve_its_labels(images: Split) -> None:
-    """The loader and its workers know nothing of labels: the same loader, new labels, new loss."""
+class Carrying(Dataset[Any]):
+    """What the original does: a dataset that holds the labels, and whose workers keep those they were started with."""
+
+    def __init__(self, images: Dataset[Any], labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Any, Tensor]:
+        return self.images.__getitems__(keys), self.labels[[i for _, i in keys]]  # type: ignore[attr-defined]
+
+
+def epochs_with_labels_of_their_own(images: Split, carried: bool, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of two epochs with a re-clustering between and the same worker, which have only targets of their clustering."""
     built, data = made(images)
-    loader = replace(open_loader(images, data.recipe.views, data.recipe.input, 0, CPU), workers=1)
-    assert isinstance(loader, Loader)
+    inside = open_loader(images, data.recipe.views, data.recipe.input, 0, CPU).images
+    dataset: Any = Carrying(inside, built.labels) if carried else inside
+    keys = [[(0, i) for i in range(at, at + 16)] for at in range(0, 48, 16)]
+    loader: Any = DataLoader(dataset, batch_sampler=keys, num_workers=1, persistent_workers=True, collate_fn=as_it_is)
+    used: list[Tensor] = []
+    monkeypatch.setattr(F, "cross_entropy", lambda logits, target: used.append(target) or logits.sum())
+    right = []
     for epoch in range(2):
-        built.labels = torch.randint(6, (len(images),), generator=torch.Generator().manual_seed(epoch)).int()
-        for batch in loader.batches(np.arange(32), 16, epoch):
-            logits = built.net(batch.views)[1]
-            expected = F.cross_entropy(logits, built.labels[batch.index].long())
-            torch.testing.assert_close(built.loss(built.net, batch), expected)
+        built.before_epoch(epoch, data)
+        if carried:
+            dataset.labels = built.labels
+        for item in loader:
+            (ids, pixels), served = item if carried else (item, None)
+            built.loss(built.net, Batch(ids, [p.permute(0, 3, 1, 2).float() / 255 for p in pixels]))
+            used[-1] = served.long() if carried else used[-1]
+        right.append(torch.equal(torch.cat(used[-3:]), built.labels.long()))
+    return right
+
+
+def as_it_is(item: Any) -> Any:
+    return item
+
+
+def test_workers_that_outlive_an_epoch_cannot_serve_its_labels(images: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert epochs_with_labels_of_their_own(images, False, monkeypatch) == [True, True]
+
+
+def test_a_dataset_that_carries_labels_is_caught(images: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert epochs_with_labels_of_their_own(images, True, monkeypatch) == [True, False]
+
+
+def test_features_along_one_direction_are_an_alarm_though_whitening_fills_all(
+    images: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, data = made(images)
+    g = torch.Generator().manual_seed(0)
+    line = torch.randn(48, 1, generator=g) * torch.randn(1, built.dim, generator=g)
+    features = line + 5e-3 * torch.randn(48, built.dim, generator=g)
+    moments = pca.Moments(built.dim, CPU)
+    moments.update(features)
+    monkeypatch.setattr(built, "_features", lambda _: (features, moments.solve(4)))
+    built.before_epoch(0, data)
+    found = built.epoch_diagnostics(data)
+    assert float(health.effective_rank(F.normalize(moments.solve(4)(features)))) > 2
+    assert float(found["effective_rank"]) < 2
+    assert "features collapse" in str(found["warning"])
 
 
 @pytest.mark.parametrize(("arch", "side", "inside"), [("alexnet", 64, 256), ("vgg16_bn", 32, 512)])
@@ -163,7 +213,10 @@ def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(arch: str, s
     recipe = replace(paper, input=replace(paper.input, size=side), hidden=8, clusters=5, precision="fp32")
     built = deepcluster.DeepCluster(recipe, 10, CPU, 0)
     x = torch.randn(2, 3, side, side)
-    trunk, first, second = built.net.backbone, built.net.neck[1], built.net.neck[4]
+    released = ["Linear", "ReLU", "Dropout", "Linear"]
+    released = ["Dropout", *released] if arch == "alexnet" else released
+    assert [type(layer).__name__ for layer in built.net.neck] == released
+    trunk, (first, second) = built.net.backbone, (m for m in built.net.neck if isinstance(m, torch.nn.Linear))
     assert (first.in_features, second.out_features) == (inside, 8)
     built.net.eval()
     z, logits = built.net([x])

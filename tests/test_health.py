@@ -34,10 +34,35 @@ def test_effective_rank_by_hand() -> None:
 
 
 def test_a_collapse_is_named_with_what_to_try() -> None:
-    healthy = torch.tensor([50, 50, 0])
+    healthy = torch.tensor([50, 50, 40])
     assert health.warning(healthy, 10.0, "try X") == {}
     assert "one holds 60% of the images; try X" in health.warning(torch.tensor([60, 40]), 10.0, "try X")["warning"]
     assert "effective rank 1.20" in health.warning(healthy, 1.2, "try X")["warning"]
+    heads = torch.stack([healthy, torch.tensor([10, 80, 10])])
+    assert "one holds 80% of the images; try X" in health.warning(heads, 10.0, "try X")["warning"], "the worst head"
+
+
+def test_dead_and_uneven_clusters_are_named() -> None:
+    one_in_twenty = torch.tensor([5] * 19 + [0])
+    assert health.warning(one_in_twenty, 10.0, "try X") == {}
+    assert "10% of them hold no image" in health.warning(torch.tensor([5] * 18 + [0, 0]), 10.0, "try X")["warning"]
+    uneven = torch.tensor([400, *[1] * 599])  # 600 (0.4004^2 + 599 / 999^2) = 96.6
+    assert "imbalance 96.6" in health.warning(uneven, 10.0, "try X")["warning"]
+
+
+def test_a_loss_of_equal_predictions_is_named() -> None:
+    assert health.stuck(8.0, 3000, "try X")["warning"].endswith("that of equal predictions, 8.006; try X")
+    assert health.stuck(7.9, 3000, "try X") == {}
+
+
+def test_the_sample_is_even_over_all_rows() -> None:
+    """Rows sorted by class: the first alone would differ in no direction."""
+    rows = torch.arange(3 * health.ROWS)[:, None].float()
+    found = health.sample(rows, health.ROWS)
+    assert (len(found), int(found[0]), int(found[-1])) == (health.ROWS, 0, 3 * health.ROWS - 1)
+    assert set(found.diff(dim=0).flatten().tolist()) <= {3, 4}
+    by_class = torch.eye(8).repeat_interleave(health.ROWS, 0)
+    assert float(health.effective_rank(by_class)) == pytest.approx(7, abs=0.01)
 
 
 def test_the_loop_shows_a_warning_and_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

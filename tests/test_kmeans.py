@@ -184,7 +184,7 @@ def test_precision_settings_are_put_back() -> None:
 def test_equals_faiss(metric: Any) -> None:
     pytest.importorskip("faiss")
     x = gaussian_rows(3000, 24, 40)
-    ours, theirs = (kmeans(x, 30, 6, metric, seed=3, backend=backend) for backend in ("torch", "faiss"))
+    ours, theirs = (kmeans(x, 30, 6, metric, seed=3, empty="split", backend=backend) for backend in ("torch", "faiss"))
     assert ours.empty == theirs.empty == 0
     assert torch.equal(ours.labels, theirs.labels)
     assert torch.equal(ours.counts, theirs.counts)
@@ -386,3 +386,10 @@ def test_the_gpu_finds_the_same_clusters(metric: Any, precision: Any) -> None:
     rerun = kmeans(x.cuda(), 40, 5, metric, empty="split", precision=precision)
     assert torch.equal(found.centroids, rerun.centroids)
     assert torch.equal(two_means(x.cuda()).cpu(), two_means(x))
+
+
+def test_what_faiss_cannot_do_is_refused() -> None:
+    x = torch.randn(20, 3)
+    for asked in ({"empty": "keep"}, {"empty": "split", "precision": "bf16"}):
+        with pytest.raises(ValueError, match=r"backend 'faiss' splits .* not empty"):
+            kmeans(x, 2, 1, backend="faiss", **asked)  # type: ignore[arg-type]

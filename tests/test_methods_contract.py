@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import multiprocessing
 import os
 import signal
@@ -106,6 +108,41 @@ def test_two_processes_hold_the_same_memories_and_weights(name: str, images: Spl
     for key, tensor in first.items():
         assert torch.equal(tensor, second[key]), f"{name}: '{key}' differs between two processes"
         assert bool(tensor.isfinite().all()), key
+
+
+class StoppedError(Exception):
+    """Ends a run between two steps."""
+
+
+def _train_until_stopped(name: str, images: Split, out: Path) -> None:
+    def report(done: int, total: int, line: str) -> None:
+        if done == KILLED_AT:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        loop.fit(name, tiny(name), images, out, 0, CPU, report)
+
+
+def _finish(name: str, images: Split, out: Path) -> int:
+    loop.fit(name, tiny(name), images, out, 0, CPU, lambda *_: None)
+    return dist.world_size()
+
+
+@pytest.mark.parametrize("name", ["odc", "deepclusterv2"])
+def test_what_one_process_has_begun_two_can_finish(
+    name: str, images: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the middle of the second epoch; that replicas stay equal is asserted by the loop."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", 2)
+    _train_until_stopped(name, images, tmp_path)
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["iteration"] == 2
+    assert gloo.run(_finish, 2, tmp_path, name, images, tmp_path) == [2, 2]
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["epoch"] == 3
+    assert len(torch.load(tmp_path / "state.pt", weights_only=True)["rng"]) == 2
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == list(range(1, 10))
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert checkpoint.describe(tmp_path / "backbone.safetensors").origin["epochs"] == 3
 
 
 def test_methods_are_registered_by_their_file_alone() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +92,41 @@ def test_unusable_annotations_are_named(tmp_path: Path, text: str, said: str) ->
 
 def test_a_devkit_is_counted(tmp_path: Path) -> None:
     root = devkit(tmp_path, [[("dog", (1, 1, 9, 9), 0), ("cat", (1, 1, 99, 9), 0)], []])
-    train = boxes.check_voc(root, ["VOC2007/trainval"])
+    train = boxes.check_voc(root, "VOC2007/trainval")
     assert (train.images, train.classes) == (2, ("cat", "dog"))
-    test = boxes.Report(1, ("cat", "bird"))
+    test = boxes.Report(1, ("cat", "bird"), usable=Counter(cat=1))
     assert boxes.together(train, test) == {
         "train_boxes_clipped": 1,
         "train_images_without_boxes": 1,
+        "test_classes_absent": 1,
         "classes_only_in_train": 1,
         "classes_only_in_test": 1,
     }
-    with pytest.raises(Fault, match="none of 2 training images has a usable box"):
-        boxes.together(boxes.Report(2, ()), test)
+
+
+@pytest.mark.parametrize(
+    ("objects", "smallest"),
+    [([], 0), ([("cat", (1, 1, 9, 9), 1)], 0), ([("cat", (50, 1, 60, 9), 0)], 0), ([("cat", (1, 1, 9, 9), 0)], 31)],
+)
+def test_a_list_without_a_usable_box_is_named(
+    tmp_path: Path, objects: list[tuple[str, tuple[float, ...], int]], smallest: int
+) -> None:
+    report = boxes.check_voc(devkit(tmp_path, [objects]), "VOC2007/trainval", smallest)
+    assert not report.usable
+    with pytest.raises(Fault, match=r"trainval\.txt: none of its 1 images has a box to train on") as error:
+        boxes.expect_boxes(report, boxes.voc_list(tmp_path, "VOC2007/trainval"), "train on", smallest)
+    assert error.value.reason == "data-corrupt"
+
+
+@pytest.mark.parametrize(
+    ("change", "smallest"), [({}, 31), ({"iscrowd": 1}, 0), ({"area": 0}, 0), ({"image_id": 9}, 0), (None, 0)]
+)
+def test_instances_without_a_usable_box_are_named(tmp_path: Path, change: dict[str, Any] | None, smallest: int) -> None:
+    path, content = instances(tmp_path, [] if change is None else [change])
+    report = boxes.check_coco(path, content, tmp_path / "train2017", smallest)
+    assert boxes.together(report, report)["train_classes_absent"] == 1
+    with pytest.raises(Fault, match="none of its 1 images has a box to test on"):
+        boxes.expect_boxes(report, path, "test on")
 
 
 def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
@@ -108,17 +134,17 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     cut = root / "VOC2007" / "JPEGImages" / "1.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
     with pytest.raises(Fault, match=r"1 of 3 images are cut short or not images: .*1\.jpg") as error:
-        boxes.check_voc(root, ["VOC2007/trainval"])
+        boxes.check_voc(root, "VOC2007/trainval")
     assert error.value.reason == "data-corrupt"
     cut.unlink()
     with pytest.raises(Fault, match=r"1 of 3 image files are not there: .*1\.jpg"):
-        boxes.check_voc(root, ["VOC2007/trainval"])
+        boxes.check_voc(root, "VOC2007/trainval")
     picture(cut)
     (root / "VOC2007" / "Annotations" / "2.xml").unlink()
     with pytest.raises(Fault, match=r"2\.xml is not there"):
-        boxes.check_voc(root, ["VOC2007/trainval"])
+        boxes.check_voc(root, "VOC2007/trainval")
     with pytest.raises(Fault, match=r"test\.txt is not there"):
-        boxes.check_voc(root, ["VOC2007/test"])
+        boxes.check_voc(root, "VOC2007/test")
 
 
 def test_whole_images_of_any_ending_pass(tmp_path: Path) -> None:
@@ -247,6 +273,12 @@ def test_masks_are_counted(tmp_path: Path) -> None:
     assert label_maps.check(pairs, 3) == {"masks_all_ignored": 1, "classes_absent": 1}
 
 
+def test_masks_without_one_labelled_pixel_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match=r"all 2 masks hold 255 alone, expected pixels of 0 to 2: .*0\.png") as error:
+        label_maps.check(masked(tmp_path, [[255], [255]]), 3)
+    assert error.value.reason == "data-corrupt"
+
+
 def test_ids_out_of_range_are_named(tmp_path: Path) -> None:
     pairs = masked(tmp_path, [[0, 1], [0, 3, 200]])
     with pytest.raises(Fault, match=r"1 of 2 masks hold ids \[3, 200\], expected 0 to 2 or 255: .*1\.png"):
@@ -279,13 +311,17 @@ def test_cityscapes_with_original_ids_alone_says_how_to_convert(tmp_path: Path) 
         label_maps.cityscapes_pairs(tmp_path, "val")
 
 
-def test_the_sample_sets_pass(samples: Path) -> None:
-    root = samples / "bccd" / "VOCdevkit"
-    report = boxes.check_voc(root, ["VOC2007/trainval", "VOC2007/test"])
+def test_the_blood_cells_pass(sample: Callable[[str], Path]) -> None:
+    root = sample("bccd") / "VOCdevkit"
+    report = boxes.merged([boxes.check_voc(root, f"VOC2007/{part}") for part in ("trainval", "test")])
     assert report.images == 364
     assert report.classes == ("Platelets", "RBC", "WBC")
-    path = samples / "coco-cc" / "annotations" / "instances_val2017.json"
-    found = boxes.check_coco(path, boxes.read_coco(path), samples / "coco-cc" / "val2017")
+
+
+def test_the_sample_instances_pass(sample: Callable[[str], Path]) -> None:
+    root = sample("coco-cc")
+    path = root / "annotations" / "instances_val2017.json"
+    found = boxes.check_coco(path, boxes.read_coco(path), root / "val2017")
     assert found.images == 52
     assert found.odd["boxes_without_mask"] == 173
     assert found.odd["boxes_crowd"] == 2

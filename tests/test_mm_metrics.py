@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def reference_text(path: Path, columns: int) -> np.ndarray[Any, np.dtype[np.floa
     return np.array(rows, dtype=float).reshape(-1, columns)
 
 
-def test_voc_ap_of_the_reference_detections(samples: Path) -> None:
-    case = samples / "golden-ap" / "test_case_1"
+def test_voc_ap_of_the_reference_detections(sample: Callable[[str], Path]) -> None:
+    case = sample("golden-ap") / "test_case_1"
     images = []
     for path in sorted((case / "gts").iterdir()):
         truth, found = reference_text(path, 4), reference_text(case / "dets" / path.name, 5)
@@ -38,8 +39,8 @@ def test_voc_ap_of_the_reference_detections(samples: Path) -> None:
     assert got == pytest.approx([0.333333, 0.268398, 0.030303, 0.0], abs=1e-6)
 
 
-def test_coco_ap_of_the_reference_detections(samples: Path) -> None:
-    case = samples / "golden-ap" / "test_coco_eval"
+def test_coco_ap_of_the_reference_detections(sample: Callable[[str], Path]) -> None:
+    case = sample("golden-ap") / "test_coco_eval"
     truth = case / "gts" / "sampled_gts_bbox_area.json"
     got = coco_scores(truth, case / "cocoapi_results.json", "bbox")
     assert list(got.values()) == pytest.approx([50.3647, 69.6973, 57.1667], abs=1e-4)
@@ -135,3 +136,13 @@ def test_a_box_without_a_mask_counts_for_boxes_and_is_crowd_for_masks() -> None:
     assert coco_scores(mask_truth(truth), found[:1], "segm")["AP50"] == pytest.approx(100.0)
     boxes = [{"image_id": 1, "category_id": 1, "score": 0.9, "bbox": [0, 0, 10, 10]}]
     assert coco_scores(truth, boxes, "bbox")["AP50"] == pytest.approx(100 * 51 / 101)
+
+
+@pytest.mark.parametrize("found", [[], [{"image_id": 1, "category_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}]])
+def test_nothing_to_measure_is_no_score(found: list[dict[str, Any]]) -> None:
+    unmasked = coco([{"bbox": [0, 0, 10, 10], "segmentation": []}])
+    assert coco_scores(unmasked, found, "bbox")
+    assert coco_scores(mask_truth(unmasked), found, "bbox") == {}
+    assert coco_scores(coco([]), found, "bbox") == {}
+    detections = [one["bbox"] for one in found]
+    assert voc_scores({"absent": [image([], detections, [0.9] * len(found))]}) == {}

@@ -201,12 +201,23 @@ def test_a_sobel_backbone_stands_before_mms_heads(models: Models, tmp_path: Path
         model = models.model(models.config(name, path))
         from benchmarks.mm.backbone import matched
 
-        assert matched(model, path) == 120
+        assert matched(model, path) == 72
         first: Any = model.get_submodule("backbone.net")
         assert first.conv1.weight.shape[1] == 2
         image = torch.rand(1, 3, 32, 32)
         expected = net.stages(image)[3 if "detection" in name else 1]
         torch.testing.assert_close(model.get_submodule("backbone").eval()(image)[0], expected)
+
+
+@pytest.mark.parametrize("arch", ["alexnet", "vgg16_bn"])
+def test_only_resnets_have_the_stages_that_the_heads_need(models: Models, tmp_path: Path, arch: str) -> None:
+    from benchmarks.mm.backbone import shape
+
+    path = tmp_path / "plain.safetensors"
+    checkpoint.save(path, build(arch, Input(size=224, resize=256), seed=0), arch, {})
+    with pytest.raises(Fault, match=f"holds a {arch}, .* need a ResNet with four stages") as error:
+        shape(path)
+    assert error.value.reason == "bad-config"
 
 
 def test_boxes_without_masks_bring_the_head_that_leaves_them_out(models: Models, weights: Path) -> None:
@@ -249,8 +260,15 @@ def test_published_lengths_and_rates(models: Models) -> None:
         assert (cfg.train_cfg.max_iters, cfg.train_dataloader.batch_size) == (length, batch)
 
 
+def test_two_checkpoints_are_kept(models: Models) -> None:
+    for name in PROTOCOLS:
+        assert models.config(name, models.weights).default_hooks.checkpoint.max_keep_ckpts == 2
+
+
 def test_published_pictures(models: Models) -> None:
     voc, coco, aug, city = (models.config(name, models.weights) for name in PROTOCOLS)
+    scorers = [cfg.val_evaluator.type for cfg in (voc, coco, aug, city)]
+    assert scorers == ["VocScores", "CocoScores", "MeanIoU", "MeanIoU"]
     sides = [[scale[1] for scale in cfg.train_dataloader.dataset.pipeline[2].scales] for cfg in (voc, coco)]
     assert sides == [list(range(480, 801, 32)), [640, 672, 704, 736, 768, 800]]
     for cfg in (voc, coco):

@@ -8,17 +8,24 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.mm import bridge
 from benchmarks.mm import job as jobs
-from benchmarks.mm.job import Job
-from benchmarks.protocols import detection, segmentation
+from benchmarks.mm.job import PARENT, Job
+from benchmarks.protocol import Protocol
+from benchmarks.protocols import detection, knn, segmentation
 from pretrain.faults import Fault
+from zoo.engines import local
 
 GOOD = "(work / 'scores.json').write_text('{\"images\": 3}')"
 SAY = "(work / 'progress.jsonl').open('a').write(json.dumps(dict(done=2, total=5, eta=9.4, line='training')) + '\\n')"
+
+KNN = knn.PAPER[0]
 
 
 @pytest.fixture
@@ -60,6 +67,17 @@ def test_scores_and_progress_come_back(job: Job, monkeypatch: pytest.MonkeyPatch
     assert (job.work.parent / "mm.log").read_text() == "mm says much\n"
 
 
+@pytest.mark.parametrize("protocol", [*detection.PAPER, *segmentation.PAPER], ids=lambda p: p.name)
+def test_scores_name_the_part_that_they_report(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"metrics": {"AP": 1.0}, "images": 3, "counts": {}}
+    monkeypatch.setattr(bridge, "job", lambda task: None)
+    monkeypatch.setattr(bridge, "run", lambda job, report: record)
+    task: Any = SimpleNamespace(protocol=protocol, report=silent)
+    outcome = protocol.run(task)
+    assert [(s.name, s.value, s.n, s.split) for s in outcome.scores] == [("AP", 1.0, 3, protocol.report_on)]
+    assert outcome.facts == {"images": 3, "counts": {}}
+
+
 def test_a_fault_of_the_worker_is_raised_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in(
         monkeypatch, '(work / \'fault.json\').write_text(\'{"reason": "nan", "message": "lower lr"}\'); sys.exit(1)'
@@ -67,6 +85,15 @@ def test_a_fault_of_the_worker_is_raised_again(job: Job, monkeypatch: pytest.Mon
     with pytest.raises(Fault, match="lower lr") as error:
         bridge.run(job, silent)
     assert error.value.reason == "nan"
+
+
+def test_an_error_of_one_of_several_processes_is_shown_with_the_log(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"reason": "oom-gpu", "message": "in forward\nno memory", "crash": True}
+    banner = "print('ChildFailedError ' * 99)"
+    stand_in(monkeypatch, f"(work / 'fault.json').write_text({json.dumps(told)!r}); {banner}; sys.exit(1)")
+    with pytest.raises(Fault, match=r"mm\.log, and the error is:\nin forward\nno memory$") as error:
+        bridge.run(job, silent)
+    assert error.value.reason == "oom-gpu"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +127,31 @@ def test_answers_of_an_earlier_run_are_not_taken(job: Job, monkeypatch: pytest.M
     with pytest.raises(Fault, match="exit code 0"):
         bridge.run(replace(job, sha256="other weights"), silent)
     assert not (job.work / "iter_5.pth").exists()  # another one does not
+
+
+def saved(path: Path) -> Path:
+    torch.save({"iter": torch.zeros(999)}, path)
+    return path
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_checkpoint_that_is_not_whole_is_not_resumed(job: Job, cut: bool) -> None:
+    bridge._fresh(job)
+    pointer, newest = job.work / "last_checkpoint", job.work / "iter_6.pth"
+    pointer.write_text(str(newest))
+    if cut:
+        newest.write_bytes(saved(job.work / "other").read_bytes()[:-99])
+    bridge._fresh(job)
+    assert not pointer.exists()  # nothing to go on from: from the start
+    older = saved(job.work / "iter_4.pth")
+    for written in (str(newest), ""):
+        pointer.write_text(written)
+        bridge._fresh(job)
+        assert pointer.read_text() == str(older)
+    saved(newest)
+    pointer.write_text(str(older))
+    bridge._fresh(job)
+    assert pointer.read_text() == str(older)  # a whole one stays as mmengine named it
 
 
 def test_an_interrupt_ends_the_worker(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +188,56 @@ def test_several_gpus_start_mms_distributed_training(job: Job, tmp_path: Path) -
     assert bridge._environment(job)["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.parametrize(
+    ("protocol", "leased"), [(KNN, 1), (detection.PAPER[0], 3), (segmentation.PAPER[1], 3), (None, 3)]
+)
+def test_the_local_engine_leases_foreign_trainers_every_gpu(protocol: Protocol | None, leased: int) -> None:
+    asked: Any = SimpleNamespace(protocol=protocol)
+    slots = local._wanted(asked, ["2", "5", "7"])
+    assert slots == ["2", "5", "7"][:leased]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
+    assert local._launcher(asked, slots) == (launch if protocol is None else [])  # mm's trainer starts its own
+
+
+def test_jobs_for_every_gpu_wait_for_those_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = (detection.PAPER[0], KNN, segmentation.PAPER[0], KNN)
+    jobs = [SimpleNamespace(protocol=protocol, state="todo", path=Path()) for protocol in order]
+    asked: Any = SimpleNamespace(plan=lambda: jobs, suite=None)
+    waiting: list[int] = []
+
+    def keep(jobs: list[tuple[Any, list[str]]], *others: Any) -> bool:
+        waiting.extend(len(slots) for _, slots in jobs)
+        return False
+
+    monkeypatch.setattr(local, "_all", keep)
+    monkeypatch.setattr(local, "draw", lambda suite: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert not local.run(asked, [], gpus=2, again=False)
+    assert waiting == [1, 1, 2, 2]
+
+
+def test_the_worker_runs_in_its_folder_and_finds_everything(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", f"some/where{os.pathsep}/absolute")
+    stand_in(monkeypatch, f"print(os.getcwd(), os.environ['PYTHONPATH'], os.environ['{PARENT}']); {GOOD}")
+    bridge.run(job, silent)
+    folder, paths, parent = (job.work.parent / "mm.log").read_text().split()
+    root = Path(bridge.__file__).parents[2]
+    assert folder == str(job.work)
+    assert paths.split(os.pathsep) == [str(root), str(tmp_path / "some/where"), "/absolute"]
+    assert parent == str(os.getpid())
+
+
 def test_a_half_written_progress_line_waits(tmp_path: Path) -> None:
     path = tmp_path / "progress.jsonl"
     path.write_text(json.dumps({"done": 1}) + '\n{"do')
-    assert list(bridge._lines(path)) == [{"done": 1}]
-    assert list(bridge._lines(tmp_path / "absent")) == []
+    lines, read = bridge._lines(path, 0)
+    assert (lines, read) == ([{"done": 1}], 12)
+    assert bridge._lines(path, read) == ([], read)
+    with path.open("a") as file:
+        file.write('ne": 2}\n')
+    path.write_bytes(b"\0" * read + path.read_bytes()[read:])  # what was read is not read again
+    assert bridge._lines(path, read) == ([{"done": 2}], 24)
+    assert bridge._lines(tmp_path / "absent", 0) == ([], 0)

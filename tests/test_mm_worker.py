@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +17,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from benchmarks.mm import worker
-from benchmarks.mm.job import Job
+from benchmarks.mm import ops, worker
+from benchmarks.mm.job import PARENT, Job
 from benchmarks.mm.settings import Detection, Segmentation
 from benchmarks.protocols import detection, segmentation
 from pretrain import checkpoint
@@ -173,6 +177,87 @@ def test_faults_of_data_reach_the_parent(weights: Path, data: Path, tmp_path: Pa
     told = json.loads((tmp_path / "fault.json").read_text())
     assert told["reason"] == "data-corrupt"
     assert "6 of 6 masks hold ids [1], expected 0 to 0 or 255" in told["message"]
+
+
+def emptied(root: Path, name: str) -> Path:
+    """The data set in files of their own, its annotations without objects: the second VOC list's, or all of COCO's."""
+    if name == "coco":
+        path = root / "annotations" / "instances_train2017.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+        return root
+    shutil.copytree(root / "VOC2007", root / "VOC2012", dirs_exist_ok=True)
+    for path in (root / "VOC2012" / "Annotations").iterdir():
+        path.write_text("<annotation></annotation>")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "lists", "said"),
+    [
+        ("coco", {}, "instances_train2017.json: none of its 6 images has a box to train on"),
+        (
+            "voc",
+            {"train_lists": ("VOC2007/trainval", "VOC2012/trainval")},
+            "VOC2012/.*: none of its 6 images has a box to train",
+        ),
+        ("voc", {"test_list": "VOC2012/trainval"}, "VOC2012/.*: none of its 6 images has a box to test on"),
+    ],
+)
+def test_boxes_are_expected_before_training(
+    weights: Path, data: Path, tmp_path: Path, name: str, lists: dict[str, Any], said: str
+) -> None:
+    root = emptied(Path(shutil.copytree(data, tmp_path / "data")), name)
+    asked = job(weights, root, tmp_path / "work", name)
+    with pytest.raises(Fault, match=said) as error:
+        worker.run(replace(asked, settings=replace(asked.settings, **lists)))
+    assert error.value.reason == "data-corrupt"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(ValueError("what happened"), "worker-crash"), (torch.OutOfMemoryError("too much"), "oom-gpu")],
+)
+def test_errors_nobody_foresaw_reach_the_parent(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    from benchmarks.mm import job as jobs
+
+    def fail(job: Job) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "run", fail)
+    jobs.write(tmp_path / "job.json", job(weights, data, tmp_path, "masks"))
+    assert worker.main(tmp_path / "job.json") == 1
+    told = json.loads((tmp_path / "fault.json").read_text())
+    assert (told["reason"], told["crash"]) == (reason, True)
+    assert told["message"].endswith(str(error))
+    monkeypatch.setattr(worker, "run", lambda job: 1 / 0)  # a second process, whose group is broken
+    assert worker.main(tmp_path / "job.json") == 1
+    assert json.loads((tmp_path / "fault.json").read_text()) == told
+
+
+@pytest.mark.parametrize("event", ["after_train_iter", "after_val_iter"])
+def test_a_worker_leaves_when_the_bridge_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str) -> None:
+    ops.install()
+    from benchmarks.mm.hooks import Watch
+
+    runner: Any = SimpleNamespace(iter=0, max_iters=9, val_dataloader=[0])
+    monkeypatch.setenv(PARENT, str(os.getpid()))
+    getattr(Watch(tmp_path, tmp_path / "progress"), event)(runner, 0)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    monkeypatch.setenv(PARENT, str(gone.pid))
+    with pytest.raises(SystemExit, match="is gone"):
+        getattr(Watch(tmp_path, tmp_path / "progress"), event)(runner, 0)
+
+
+def test_a_score_that_is_not_finite_is_a_fault(tmp_path: Path) -> None:
+    ops.install()
+    from benchmarks.mm.hooks import Watch
+
+    with pytest.raises(Fault, match="the test's mIoU came out as nan") as error:
+        Watch(tmp_path, tmp_path).after_val_epoch(None, {"mIoU": float("nan"), "aAcc": 1.0})
+    assert error.value.reason == "nan"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from pretrain import folder, loop
 from pretrain import memories as odc
 from pretrain.clustering import two_means
+from tests import scenes
+from tests.train import tiny
 
 K, D, M, MOMENTUM = 12, 8, 4, 0.5
 
@@ -136,3 +141,18 @@ def test_incremental_sums_do_not_drift() -> None:
         odc.update(memory, index, unit(torch.randn(32, D, generator=g)), MOMENTUM, "dot")
     S = torch.zeros_like(memory.S).index_add_(0, memory.y, memory.F)
     assert float((S - memory.S).norm() / S.norm()) < 1e-5
+
+
+def test_the_first_line_tells_of_the_initial_clustering_and_every_line_of_sizes_and_features(tmp_path: Path) -> None:
+    split = folder.load("pretrain.datasets", "imagenet").split(scenes.folder(tmp_path / "images"), "train")
+    run = loop._prepare("odc", tiny("odc"), split, tmp_path, 0, torch.device("cpu"), lambda *_: None)
+    made: Any = run.method
+    initial = {"objective_start", "objective", "reseeded", "kmeans_empty"}
+    state = {name: value.clone() for name, value in made.state().items()}
+    first, second = (made.epoch_diagnostics(run.data) for _ in range(2))
+    assert first.keys() - second.keys() == initial
+    assert {"size_empty", "size_p50", "size_imbalance", "effective_rank"} <= second.keys()
+    made.load_state(state)
+    assert made.epoch_diagnostics(run.data) == first
+    made.memory.F[:] = made.memory.F[0]
+    assert "features collapse: effective rank 1.00" in made.epoch_diagnostics(run.data)["warning"]

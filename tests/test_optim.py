@@ -25,7 +25,8 @@ def literal_step(p: Tensor, g: Tensor, buffer: Tensor | None) -> tuple[Tensor, T
 
 
 def recipe(**changes: object) -> object:
-    return replace(method.recipes("deepclusterv2")["smoke"][0], lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
+    smoke = method.recipes("deepclusterv2")["smoke"][0]
+    return replace(smoke, optimizer="larc", lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
 
 
 def test_larc_equals_its_formula() -> None:

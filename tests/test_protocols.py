@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from benchmarks.heads import Heads, hits
 from benchmarks.protocol import catalogue
 from benchmarks.protocols import knn, linear, semi
 from pretrain.backbone import build
-from pretrain.recipe import Input
+from pretrain.recipe import Input, View
 
 MAPS = [torch.rand(2, c, s, s) for c, s in features.RESNET50_MAPS]
 
@@ -136,3 +138,47 @@ def test_svm_settings_are_the_published_ones() -> None:
 
 def test_every_variant_offers_the_same_protocols() -> None:
     assert list(catalogue("paper")) == list(catalogue("demo")) == list(catalogue("smoke"))
+
+
+def test_cached_features_are_those_of_one_preprocessing(tmp_path: Path) -> None:
+    """Equal tensors whose headers say another resize get files of their own, for features and for SVMs."""
+    from benchmarks.protocol import Task
+    from benchmarks.protocols import voc_svm
+    from pretrain import checkpoint
+    from pretrain.datasets import imagenet
+    from tests import scenes
+
+    split = imagenet.split(scenes.folder(tmp_path / "images", per_class=2), "val")
+    for resize in (8, 12):
+        backbone = build("resnet10_narrow", Input(size=8, resize=resize), 0).eval()
+        checkpoint.save(tmp_path / f"{resize}.safetensors", backbone, "resnet10_narrow", {})
+        task = Task(
+            voc_svm.SMOKE[0], tmp_path / f"{resize}.safetensors", backbone, {"val": split}, {}, tmp_path,
+            tmp_path / "cache", 0, torch.device("cpu"), lambda *_: None,
+        )  # fmt: skip
+        features.average(task, "val", View(size=8))
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 2
+
+
+def test_a_cached_svm_is_of_one_preprocessing_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import voc_svm as solver
+    from benchmarks.protocol import Task
+    from benchmarks.protocols import voc_svm
+    from pretrain import checkpoint
+    from pretrain.split import Split
+
+    done = solver.FullSvm(torch.zeros(1), (1.0,), torch.zeros(1, 1))
+    monkeypatch.setattr(solver, "full_svm", lambda *_, **__: done)
+    monkeypatch.setattr(features, "pooled", lambda *_: [np.zeros((1, 1), dtype=np.float32)] * 5)
+    split = Split("x", tmp_path, (), np.zeros((0, 1), dtype=np.int64), ("a",))
+    for resize, version in ((8, 1), (8, 1), (12, 1), (12, 2)):
+        path = tmp_path / f"{resize}.safetensors"
+        backbone = build("resnet10_narrow", Input(size=8, resize=resize), 0)
+        checkpoint.save(path, backbone, "resnet10_narrow", {})
+        protocol = replace(voc_svm.SMOKE[0], version=version)
+        splits = {"train": split, "test": split}
+        task = Task(
+            protocol, path, backbone, splits, {}, tmp_path, tmp_path / "cache", 0, torch.device("cpu"), lambda *_: None
+        )
+        voc_svm.full(task)
+    assert len(list((tmp_path / "cache").glob("svm-*.json"))) == 3

@@ -16,6 +16,7 @@ from pretrain import method
 from pretrain.faults import Fault
 from pretrain.loader import Batch
 from pretrain.methods import swav
+from pretrain.split import Split
 from tests import gloo
 from tests.train import tiny
 
@@ -40,7 +41,7 @@ def cosines(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize("epsilon", [0.05, swav.SMALLEST_EPSILON])
+@pytest.mark.parametrize("epsilon", [0.05, swav.FP32_EPSILON, 0.02, 0.0113, swav.SMALLEST_EPSILON])
 def test_sinkhorn_of_two_crops_equals_the_literal_one_of_each(epsilon: float) -> None:
     scores = cosines(2, 24, 7)
     scores[0, 0, 0], scores[1, 3] = 1, -1  # the extremes of a cosine
@@ -69,10 +70,11 @@ def test_sinkhorn_by_hand() -> None:
 def test_sinkhorn_stays_finite_in_fp32_where_fp16_would_not() -> None:
     assert math.exp(1 / 0.05) > torch.finfo(torch.float16).max
     scores = torch.cat([torch.ones(1, 8192, 20), -torch.ones(1, 4, 20)], 1)
-    codes = swav.sinkhorn(scores, swav.SMALLEST_EPSILON, 3)
-    torch.testing.assert_close(codes, torch.full_like(codes, 0.05))
-    with pytest.raises(Fault, match="too small for fp32"):
-        swav.SwAV(replace(tiny("swav"), epsilon=0.01), 48, CPU, 0)
+    for epsilon in (swav.FP32_EPSILON, swav.SMALLEST_EPSILON):
+        codes = swav.sinkhorn(scores, epsilon, 3)
+        torch.testing.assert_close(codes, torch.full_like(codes, 0.05))
+    with pytest.raises(Fault, match="too small for its exponentials"):
+        swav.SwAV(replace(tiny("swav"), epsilon=0.002), 48, CPU, 0)
 
 
 def test_the_loss_is_the_mean_over_pairs_of_different_views() -> None:
@@ -85,6 +87,17 @@ def test_the_loss_is_the_mean_over_pairs_of_different_views() -> None:
 def built(**changes: Any) -> swav.SwAV:
     torch.manual_seed(0)
     return swav.SwAV(replace(tiny("swav"), **changes), 48, CPU, 0)
+
+
+def test_a_loss_of_equal_predictions_is_an_alarm_after_a_quarter_of_the_run() -> None:
+    made = built(epochs=4)  # of three steps
+    data = method.Data(Split("none", Path(), ("",) * 48, None, ()), made.recipe, 0, CPU, None)
+    made._seen = seen(1, rows=48)
+    made.labels = (torch.arange(48) % 6).int()
+    for loss, step, warns in ((math.log(6), 3, False), (math.log(6), 6, True), (math.log(6) - 0.02, 6, False)):
+        made._loss, made._step = torch.tensor(loss), step
+        found = made.epoch_diagnostics(data)
+        assert ("equal predictions, 1.792" in str(found.get("warning"))) == warns
 
 
 def seen(step: int, rows: int = 16) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +130,8 @@ def test_codes_with_a_queue_equal_the_literal_ones() -> None:
     codes = made.codes(scores)
     for crop in (0, 1):
         rows = torch.cat([made.queue[crop] @ made.head.weight.T, scores[crop]]).detach()
-        torch.testing.assert_close(codes[crop], literal_sinkhorn(rows, 0.05, 3)[-16:].float(), rtol=1e-4, atol=1e-6)
+        literal = literal_sinkhorn(rows, made.recipe.epsilon, made.recipe.sinkhorn_iterations)
+        torch.testing.assert_close(codes[crop], literal[-16:].float(), rtol=1e-4, atol=1e-6)
 
 
 def _codes_of_a_part(scores: Tensor) -> Tensor:

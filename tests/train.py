@@ -19,12 +19,14 @@ from pretrain import dist, folder, loop, method
 
 
 def tiny(name: str, epochs: int = 3) -> Any:
-    """The method's smoke recipe on 16-px images with a few clusters."""
+    """The method's smoke recipe on 16-px images with a few clusters; DeepCluster-v2 as published: LARC, two sizes."""
     recipe = method.recipes(name)["smoke"][0]
     views = tuple(replace(view, size=16) for view in recipe.views)
     few = {"clusters": 6, "min_cluster": 2, "pca": 4, "prototypes": 6, "freeze": 2, "queue": 32, "queue_from": 1}
     small = {name: value for name, value in few.items() if hasattr(recipe, name)}
     changes = {"views": views, "epochs": epochs, "batch_size": 16, "check_every": 1, "log_every": 1, **small}
+    if name == "deepclusterv2":
+        changes |= {"optimizer": "larc", "views": (*views, replace(views[0], size=8, count=1))}
     return replace(recipe, **changes, input=replace(recipe.input, size=16, resize=16), precision="fp32")
 
 

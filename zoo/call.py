@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.protocol import choose
 from pretrain.faults import Fault
 from zoo import suite as suites
-from zoo.plan import Job, Planner
+from zoo.plan import GIVEN, Job, Planner, newest_given
 from zoo.suite import Entry, Suite
 
 
@@ -27,7 +27,7 @@ class Call:
         alone: bool = False,
     ) -> None:
         self.suite: Suite = suites.load(suite, out, suites.parse_sets(sets))
-        self.suite_name, self.sets, self.checkpoint = suite, sets, checkpoint
+        self.suite_name, self.sets, self.checkpoint, self.alone = suite, sets, checkpoint, alone
         self.home = suites.home(suite, out)
         known = self.suite.catalogue()
         self.protocols = list(known.values()) if protocols is None else choose(known, protocols)
@@ -50,7 +50,18 @@ def _entries(suite: Suite, models: list[str], checkpoint: Path | None, alone: bo
         return [suite.entry(name) for name in [*models, *beside]]
     if len(models) != 1:
         raise Fault("bad-config", f"--checkpoint evaluates one model, got {len(models)} names")
-    return [Entry(safe(models[0]), "given", suite.entry("random").recipe)]
+    return [_given(suite, safe(models[0]))]
+
+
+def _given(suite: Suite, name: str) -> Entry:
+    return Entry(name, GIVEN, suite.entry("random").recipe)
+
+
+def evaluated(suite: Suite, home: Path) -> list[Entry]:
+    """Models of a folder whose weights were given as a file in earlier calls."""
+    trained = {path.name.rpartition("-s")[0] for path in home.glob("models/*-s*-*")}
+    names = sorted({path.name for path in home.glob("results/*")} - trained)
+    return [_given(suite, name) for name in names if newest_given(home, name) is not None]
 
 
 def asked(everything: bool, listed: str | None) -> list[str] | None:

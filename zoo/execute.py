@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pretrain import files
 from pretrain.faults import Fault
-from zoo.plan import Job, Planner
+from zoo.plan import GIVEN, Job, Planner
 from zoo.progress import Display
 from zoo.suite import draw
 
@@ -42,6 +42,8 @@ def run(call: Call, jobs: list[Job], engine: str, gpus: int, again: bool) -> boo
     """Runs every job that has to run; returns whether one failed. Rank 0 alone runs benchmarks."""
     if engine not in ENGINES:
         raise Fault("bad-config", f"--engine expects one of {', '.join(ENGINES)}, got '{engine}'")
+    if again and not call.alone and int(os.environ.get("RANK", "0")) == 0:
+        forget(call.home)
     if engine == "local" or gpus > 1:
         from zoo.engines import local
 
@@ -57,6 +59,11 @@ def run(call: Call, jobs: list[Job], engine: str, gpus: int, again: bool) -> boo
         dist.stop()
 
 
+def forget(home: Path) -> None:
+    """Deletes the cached features and SVMs: what is computed again must not be read back."""
+    shutil.rmtree(home / "features", ignore_errors=True)
+
+
 def _inline(call: Call, device: torch.device, again: bool) -> bool:
     from pretrain import dist
 
@@ -66,10 +73,11 @@ def _inline(call: Call, device: torch.device, again: bool) -> bool:
     planner = call.planner()
     total = len(call.entries) * len(call.seeds) * (1 + len(call.protocols))
     display, failed = Display(total), False
+    train_again = again and not (call.alone and call.protocols)  # its parent has trained again already
     for entry in call.entries:
         for seed in call.seeds:
             pretraining = planner.pretraining(entry, seed)
-            if not _carry_out(pretraining, planner, device, display, again):
+            if not _carry_out(pretraining, planner, device, display, train_again):
                 failed = True
                 continue
             if dist.rank() > 0:
@@ -87,16 +95,25 @@ def _carry_out(job: Job, planner: Planner, device: torch.device, display: Displa
     from zoo.engines import inline
 
     label = f"{job.entry.name} {job.name}" + (f" seed {job.seed}" if job.seed else "")
-    if job.state == "skip" or (job.state == "done" and (not again or (planner.given is not None and not job.protocol))):
+    if job.state == "skip" or (job.state == "done" and (not again or (job.entry.method == GIVEN and not job.protocol))):
         display.number += 1
         display.line(f"[{display.number}/{display.jobs}] {label}: {job.state} ({job.reason})")
         return True
-    assert job.path is not None
+    if job.path is None:  # what it needs is there, but wrong
+        display.number += 1
+        display.line(f"[{display.number}/{display.jobs}] {label}: {job.reason}")
+        return False
     if again and dist.rank() == 0:
         shutil.rmtree(job.path.parent, ignore_errors=True)
     dist.barrier()
-    with files.lease(job.path.parent / "lease", dist.rank()), display.job(label):
-        record = inline.run(job, planner, device, display.report)
+    try:
+        with files.lease(job.path.parent / "lease", dist.rank()), display.job(label):
+            record = inline.run(job, planner, device, display.report)
+    except Fault as fault:  # not even its folder can be written
+        if dist.world_size() > 1:  # the other processes would wait for this one
+            raise
+        display.line(f"{label}: FAILED ({fault.reason}): {fault}")
+        return False
     if record.status == "ok":
         display.line(f"{display.label}: done in {display.seconds:.0f} s{_headline(record)}")
         return True

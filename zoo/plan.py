@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,8 @@ from pretrain.split import Split, tree_fingerprint
 from zoo.suite import WHOLE, Entry, Suite, drawn
 
 State = Literal["todo", "done", "stale", "failed", "skip"]
+GIVEN = "given"  # the method of a model whose weights are a file named on the command line
+MISSING = ("data-missing", "dependency-missing")  # faults that skip a job; any other fails it
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,27 @@ class Planner:
 
     def weights(self, entry: Entry, seed: int) -> Path:
         """Where the backbone of a model is or will be."""
+        if entry.method != GIVEN:
+            return self.model_folder(entry, seed) / "backbone.safetensors"
+        if self.given is None:
+            raise Fault("data-missing", f"the weights of {entry.name} are a file of yours; name it with --checkpoint")
+        return self.given
+
+    def config(self, entry: Entry) -> str:
+        """Name of the recipe of a model; of a given file, the one in its header, or 'given'."""
+        if entry.method != GIVEN:
+            return entry.recipe.name
         if self.given is not None:
-            return self.given
-        return self.model_folder(entry, seed) / "backbone.safetensors"
+            return origin(checkpoint.describe(self.given))
+        found = newest_given(self.home, entry.name)
+        return str(found.model["recipe"]) if found else GIVEN
+
+    def _identity(self, entry: Entry, seed: int) -> dict[str, Any]:
+        """What of the weights decides a number; of a given file that is not named now, as its newest record says."""
+        found = newest_given(self.home, entry.name) if entry.method == GIVEN and self.given is None else None
+        if found is None:
+            return result.weights_identity(checkpoint.describe(self.weights(entry, seed)))
+        return {name: found.facts["parts"].get(name) for name in ("weights", "arch", "input")}
 
     def model_folder(self, entry: Entry, seed: int) -> Path:
         return self.home / "models" / f"{entry.name}-s{seed}-{self._recipe_key(entry, seed)[:12]}"
@@ -102,9 +123,10 @@ class Planner:
 
     def pretraining(self, entry: Entry, seed: int) -> Job:
         job = Job(entry, None, seed, "todo", "not trained yet")
-        if self.given is not None:
-            checkpoint.describe(self.given)
-            return replace(job, state="done", reason=f"given: {self.given}")
+        if entry.method == GIVEN:
+            if self.given is not None:
+                checkpoint.describe(self.given)
+            return replace(job, state="done", reason=f"given: {self.given or 'in an earlier call'}")
         try:
             parts = {"recipe": facts(entry.recipe), "seed": seed, "key": self._recipe_key(entry, seed)}
             path = self.model_folder(entry, seed) / "result.json"
@@ -112,7 +134,10 @@ class Planner:
             return self._without_data(job, fault)
         job = replace(job, path=path, parts=parts)
         others = self.home.glob(f"models/{entry.name}-s{seed}-*/result.json")
-        return self._judged(job, [other for other in others if other != path])
+        job = self._judged(job, [other for other in others if other != path])
+        if job.state == "done" and not (weights := self.weights(entry, seed)).exists():
+            return replace(job, state="todo", reason=f"recorded, but its weights {weights} are gone")
+        return job
 
     def benchmark(self, entry: Entry, protocol: Protocol, seed: int, pretraining: Job) -> Job:
         job = Job(entry, protocol, seed, "todo", "after pretraining")
@@ -123,20 +148,30 @@ class Planner:
             data |= {name: self.tree(name) for name in protocol.roots}
         except Fault as fault:
             return self._without_data(job, fault)
+        if pretraining.state == "failed":
+            return replace(
+                job, state="failed", reason=re.sub("^failed( before)?", "pretraining failed", pretraining.reason)
+            )
         if pretraining.state == "skip":
             return replace(job, state="skip", reason=f"no weights: pretraining is skipped ({pretraining.reason})")
         others = list(self.home.glob(f"results/{entry.name}/*/{protocol.name}/*/result.json"))
         if pretraining.state != "done":
             return replace(job, reason=f"after pretraining{' (an older record exists)' if others else ''}")
-        sha256 = checkpoint.describe(self.weights(entry, seed)).sha256
-        parts = {"weights": sha256, "data": data, "seed": seed, **_rule(protocol)}
-        folder = self.home / "results" / entry.name / sha256[:12] / protocol.name / digest(parts)
+        try:
+            weights = self._identity(entry, seed)
+        except Fault as fault:
+            return replace(job, state="failed", reason=f"failed ({fault.reason}): {fault}")
+        parts = {**weights, "data": data, "seed": seed, **_rule(protocol)}
+        folder = self.home / "results" / entry.name / parts["weights"][:12] / protocol.name / digest(parts)
         job = replace(job, path=folder / "result.json", parts=parts, reason="not computed yet")
         return self._judged(job, [other for other in others if other != job.path])
 
     def _without_data(self, job: Job, fault: Fault) -> Job:
+        """A job whose data cannot be read: skipped where they are missing, failed where they are there but wrong."""
         if not drawn(self.suite):
             return replace(job, reason="once the embedded scenes are drawn")
+        if fault.reason not in MISSING:
+            return replace(job, state="failed", reason=f"failed ({fault.reason}): {fault}")
         return replace(job, state="skip", reason=f"{fault.reason}: {fault}")
 
     def tree(self, dataset: str) -> str:
@@ -150,11 +185,14 @@ class Planner:
         """The job with its state, from the record under its key and the records under other keys."""
         assert job.path is not None
         if job.path.exists():
-            found = result.read(job.path)
+            try:
+                found = result.read(job.path)
+            except Fault as fault:
+                return replace(job, reason=f"its record is damaged: {fault}")
             if found.status == "ok":
                 return replace(job, state="done", reason="recorded")
             return replace(job, state="failed", reason=f"failed before ({found.reason}): {found.message}")
-        old = [record for record in map(_readable, others) if record is not None and record.seed == job.seed]
+        old = [record for record in map(readable, others) if record is not None and record.seed == job.seed]
         if old:
             newest = max(old, key=lambda record: record.time["end"])
             changed = ", ".join(difference(newest.facts.get("parts", {}), job.parts)) or "other weights"
@@ -162,10 +200,25 @@ class Planner:
         return job
 
 
-def _readable(path: Path) -> Result | None:
+def origin(meta: checkpoint.Meta) -> str:
+    """Name of the recipe that made a weights file, or 'given' where its header does not say."""
+    return str(meta.origin.get("recipe", GIVEN))
+
+
+def newest_given(home: Path, name: str) -> Result | None:
+    """The newest benchmark record of a model whose weights were given as a file; None where there is none."""
+    found = [
+        record for path in home.glob(f"results/{name}/*/*/*/result.json") if (record := readable(path)) is not None
+    ]
+    given = [record for record in found if record.model.get("method") == GIVEN and "parts" in record.facts]
+    return max(given, key=lambda record: record.time["end"], default=None)
+
+
+def readable(path: Path) -> Result | None:
+    """The record at a path; None where there is none or it is damaged."""
     try:
         return result.read(path)
-    except Fault:
+    except (Fault, FileNotFoundError):
         return None
 
 

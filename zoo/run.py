@@ -58,14 +58,19 @@ def run(
     failed = execute.run(call, jobs, engine, gpus, again=overwrite == "always")
     if int(os.environ.get("RANK", "0")) == 0 and not alone:
         show.tables(call, as_json=json)
-    raise typer.Exit(_code(failed, call.plan()))
+    asked_for = [job for job in call.plan() if job.entry.name in models]
+    raise typer.Exit(_code(failed, asked_for, by_name=benchmarks is not None))
 
 
-def _code(failed: bool, jobs: list[Job]) -> int:
-    """0 all present; 1 something failed; 4 everything asked for is missing data or a package."""
+def _code(failed: bool, jobs: list[Job], by_name: bool) -> int:
+    """Of the jobs of the models asked for: 0 all present; 1 something failed; 4 something needed is missing.
+
+    Of benchmarks asked for by name everything is needed; of all benchmarks only data, not an optional package.
+    """
     if failed:
         return 1
-    return 4 if all(job.state == "skip" for job in jobs) else 0
+    skipped = [job for job in jobs if job.state == "skip"]
+    return 4 if any(by_name or job.reason.startswith("data-missing") for job in skipped) else 0
 
 
 def _terminate(number: int, _: Any) -> NoReturn:

@@ -13,11 +13,11 @@ from benchmarks import result
 from pretrain import files, folder, method
 from pretrain.faults import Fault
 from pretrain.recipe import facts
-from reports import tables as pages
-from reports.tables import Missing, Row
+from reports.page import markdown
+from reports.tables import Missing, Row, fill
 from zoo import suite as suites
-from zoo.call import Call
-from zoo.plan import Job, Planner, difference
+from zoo.call import Call, evaluated
+from zoo.plan import Job, Planner, difference, readable
 
 WORDS = {"todo": "not run", "stale": "stale", "failed": "failed", "skip": "skipped"}
 
@@ -97,9 +97,9 @@ def explain(call: Call, protocol: str) -> None:
         print(f"  key {job.key}, the hash of:")
         for line in _lines(job.parts):
             print(f"    {line}")
-        if job.path is None or not job.path.exists():
+        record = readable(job.path) if job.path else None
+        if record is None:
             continue
-        record = result.read(job.path)
         print(f"  record {job.path}")
         for metric in record.metrics:
             print(f"    {metric.name} = {metric.value!r} {metric.unit} on {metric.split}, n {metric.n}  {metric.note}")
@@ -114,9 +114,12 @@ def everything(suite_name: str, out: Path | None) -> Call:
     known = {path.name.rpartition("-s")[0] for path in home.glob("models/*-s*-*")}
     seeds = sorted({path.name.rpartition("-s")[2].partition("-")[0] for path in home.glob("models/*-s*-*")})
     models = [name for name in sorted(known) if name not in suite.beside]
-    if not models:
+    given = evaluated(suite, home)
+    if not known and not given:
         raise Fault("data-missing", f"{home} holds no model yet; run `zoo run odc --all-benchmarks` first")
-    return Call(models, None, suite_name, out, [], ",".join(seeds), None)
+    call = Call(models, None, suite_name, out, [], ",".join(seeds) or "0", None, alone=not known)
+    call.entries += given
+    return call
 
 
 def status(suite_name: str, out: Path | None, as_json: bool) -> None:
@@ -129,7 +132,7 @@ def tables(call: Call, as_json: bool) -> None:
     rows = _rows(call)
     page = call.home / "tables.md"
     title = f"Model zoo, suite {call.suite.name}"
-    files.write_text(page, pages.markdown(rows, title, _remark(call), page.parent))
+    files.write_text(page, markdown(rows, title, _remark(call), page.parent))
     if as_json:
         records = [
             r.model_dump(mode="json")
@@ -162,7 +165,7 @@ def _rows(call: Call) -> list[Row]:
         jobs = planner.jobs([entry], protocols, call.seeds)
         names = dict.fromkeys(job.name for job in jobs)
         records = {name: _found([job for job in jobs if job.name == name]) for name in names}
-        rows.append(Row(entry.name, _weights(planner, entry, call.seeds[0]), _config(entry.recipe.name), records))
+        rows.append(Row(entry.name, _weights(planner, entry, call.seeds[0]), _config(planner.config(entry)), records))
     return rows
 
 
@@ -181,12 +184,12 @@ def _others(call: Call) -> list[suites.Entry]:
     names = sorted({path.name.rpartition("-s")[0] for path in call.home.glob("models/*-s*-*/backbone.safetensors")})
     found = []
     for name in names:
-        if name not in here and call.checkpoint is None:
+        if name not in here:
             try:
                 found.append(call.suite.entry(name))
             except Fault:  # its file was taken out of the zoo since
                 continue
-    return found
+    return found + [entry for entry in evaluated(call.suite, call.home) if entry.name not in here]
 
 
 def _config(recipe: str) -> str:
@@ -205,7 +208,7 @@ def _found(jobs: list[Job]) -> list[tuple[Path, result.Result]] | Missing:
 def _print(rows: list[Row], title: str, remark: str) -> None:
     console = Console(width=None if Console().is_terminal else 180)
     console.print(f"{title}\n{remark}", markup=False)
-    for filled in pages.fill(rows):
+    for filled in fill(rows):
         if not filled.table.columns:
             continue
         table = RichTable(title=filled.table.heading, title_justify="left")

@@ -109,7 +109,7 @@ def load(name: str, out: Path | None, sets: dict[str, dict[str, Any]]) -> Suite:
     if name.endswith(".toml"):
         suite = _read(Path(name))
     elif name == "paper":
-        suite = Suite("paper", "paper", Path(os.environ.get("ZOO_DATA", "data")))
+        suite = Suite("paper", "paper", Path(os.environ.get("ZOO_DATA", "data")), beside=("random",))
     elif name in BUILT_IN:
         quick = ORDER[:9] if name == "smoke" else None  # detection and segmentation would double its 90 s
         suite = Suite(name, name, home(name, out) / "data", protocols=quick, beside=("random",))

@@ -91,35 +91,39 @@ def voc_scores(per_class: Mapping[str, Sequence[Image]]) -> dict[str, float]:
     """VOC detection scores in percent: AP50, AP75 and mAP, the mean over IoU 0.50, 0.55, ..., 0.95.
 
     Classes that no image shows are left out of the means. Eleven points at every threshold, as detectron2 reports
-    for VOC2007. All zero when no class is shown.
+    for VOC2007. Empty when no class is shown: there is nothing to measure.
     """
     by_iou = {iou: [eleven_point_ap(images, iou) for images in per_class.values()] for iou in VOC_IOUS}
-    mean = {iou: _percent([ap for ap in aps if ap is not None]) for iou, aps in by_iou.items()}
+    shown = {iou: [ap for ap in aps if ap is not None] for iou, aps in by_iou.items()}
+    if not shown[0.5]:
+        return {}
+    mean = {iou: 100.0 * float(np.mean(aps)) for iou, aps in shown.items()}
     return {"mAP": float(np.mean(list(mean.values()))), "AP50": mean[0.5], "AP75": mean[0.75]}
-
-
-def _percent(values: Sequence[float]) -> float:
-    return 100.0 * float(np.mean(values)) if values else 0.0
 
 
 def coco_scores(truth: Path | Mapping[str, Any], detections: Path | Sequence[Any], kind: str) -> dict[str, float]:
     """COCO scores in percent, AP (IoU 0.50 to 0.95), AP50 and AP75, by pycocotools.
 
     truth: an instances file or its content; detections: a results file or its content; kind: "bbox" or "segm".
+    Empty when every annotation is a crowd: there is nothing to measure.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
+    content = json.loads(truth.read_text()) if isinstance(truth, Path) else dict(truth)
+    if all(ann.get("iscrowd") for ann in content["annotations"]):
+        return {}
     found = json.loads(detections.read_text()) if isinstance(detections, Path) else [dict(one) for one in detections]
     if not found:  # pycocotools fails on an empty list
         return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
-        reference.dataset = json.loads(truth.read_text()) if isinstance(truth, Path) else dict(truth)
+        reference.dataset = content
         reference.createIndex()
         evaluation = COCOeval(reference, reference.loadRes(found), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
+    stats = dict(zip(("AP", "AP50", "AP75"), map(float, evaluation.stats), strict=False))
     # pycocotools answers -1 where there was nothing to find.
-    return {name: 100.0 * max(float(evaluation.stats[i]), 0.0) for i, name in enumerate(("AP", "AP50", "AP75"))}
+    return {name: 100.0 * value for name, value in stats.items() if value >= 0}

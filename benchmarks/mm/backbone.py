@@ -16,7 +16,7 @@ from mmseg.registry import MODELS as SEGMENTATION_MODELS
 from torch import Tensor, nn
 
 from pretrain import checkpoint
-from pretrain.backbone import Backbone, Bottleneck, build
+from pretrain.backbone import Backbone, Bottleneck, ResNet, build
 from pretrain.faults import Fault
 
 STAGES = 4
@@ -102,10 +102,20 @@ class Shape(NamedTuple):
 
 
 def shape(weights: Path) -> Shape:
-    """The shape of a checkpoint's backbone, without its weights."""
+    """The shape of a checkpoint's backbone, without its weights.
+
+    Raises:
+        Fault: bad-config, for an architecture whose maps are not the four stages of a ResNet.
+    """
     meta = checkpoint.describe(weights)
     with torch.device("meta"):
         net = build(meta.arch, meta.input, seed=0)
+    if not isinstance(net, ResNet) or len(net.dims) != STAGES + 1:
+        raise Fault(
+            "bad-config",
+            f"{weights} holds a {meta.arch}, and detection and segmentation need a ResNet with four stages; leave them "
+            "out for this model",
+        )
     return Shape(tuple(net.dims[1:]), strides(net))
 
 

@@ -2,8 +2,9 @@
 
 How odd boxes are treated, and the count that the record shows for it:
 
-    boxes_clipped          partly outside the image: cut to it
-    boxes_dropped          outside the image, or without an area: not used
+    boxes_clipped          partly outside the image: cut to it (COCO: in training; scored as the file has them)
+    boxes_dropped          outside the image, or without an area: not used (COCO: not in training, where an image with
+                           no other box is trained on as background; at test pycocotools scores them like any other)
     boxes_difficult        VOC: background in training, neither right nor wrong at test
     boxes_crowd            COCO: background in training, neither right nor wrong at test
     boxes_without_mask     COCO: train the box head alone, count for box AP, are crowd for mask AP
@@ -11,6 +12,7 @@ How odd boxes are treated, and the count that the record shows for it:
     images_without_boxes   not trained on; at test every detection on them is wrong
     images_not_listed      COCO: files in the folder that the json does not name: not used
     sizes_corrected        VOC: the XML gives no size or another one than the image: the image's
+    classes_absent         named or declared, but without a box that training uses or that counts at test
     classes_only_in_train, classes_only_in_test
 """
 
@@ -38,11 +40,12 @@ class Thing(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What a list of images holds: class names, and how often each oddity occurs."""
+    """What a list of images holds: class names, how often each oddity occurs, and the usable boxes of each class."""
 
     images: int
     classes: tuple[str, ...]
     odd: Counter[str] = field(default_factory=Counter)
+    usable: Counter[str] = field(default_factory=Counter)
 
 
 def things(path: Path, size: tuple[int, int]) -> tuple[list[Thing], Counter[str]]:
@@ -99,35 +102,57 @@ def _clip(edges: Sequence[int], size: tuple[int, int]) -> tuple[int, int, int, i
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
 
 
-def check_voc(root: Path, lists: Sequence[str]) -> Report:
-    """What the lists `YEAR/NAME` of a VOCdevkit hold; every annotation is read and every image looked at.
+def voc_list(root: Path, name: str) -> Path:
+    """The file of a list `YEAR/NAME` of a VOCdevkit."""
+    year, _, split = name.partition("/")
+    return root / year / "ImageSets" / "Main" / f"{split}.txt"
+
+
+def check_voc(root: Path, name: str, smallest: int = 0) -> Report:
+    """What the list `YEAR/NAME` of a VOCdevkit holds; every annotation is read and every image looked at.
+
+    smallest: short side in pixels from which on the boxes of an image are usable.
 
     Raises:
         Fault: naming the first file that is absent or unusable.
     """
-    odd, classes, images = Counter[str](), set[str](), 0
-    for name in lists:
-        year, _, split = name.partition("/")
-        ids = listed(root / year / "ImageSets" / "Main" / f"{split}.txt")
-        found = sizes([root / year / "JPEGImages" / f"{i}.jpg" for i in ids])
-        for i, size in zip(ids, found, strict=True):
-            kept, strange = things(root / year / "Annotations" / f"{i}.xml", size)
-            odd.update(strange)
-            classes.update(thing.name for thing in kept)
-        images += len(ids)
-    return Report(images, tuple(sorted(classes)), odd)
+    ids, year = listed(voc_list(root, name)), root / name.partition("/")[0]
+    odd, classes, usable = Counter[str](), set[str](), Counter[str]()
+    for i, size in zip(ids, sizes([year / "JPEGImages" / f"{i}.jpg" for i in ids]), strict=True):
+        kept, strange = things(year / "Annotations" / f"{i}.xml", size)
+        odd.update(strange)
+        classes.update(thing.name for thing in kept)
+        usable.update(thing.name for thing in kept if not thing.difficult and min(size) >= smallest)
+    return Report(len(ids), tuple(sorted(classes)), odd, usable)
+
+
+def merged(reports: Sequence[Report]) -> Report:
+    """Several lists as one; classes in the order in which they come up."""
+    odd, usable = Counter[str](), Counter[str]()
+    for report in reports:
+        odd.update(report.odd)
+        usable.update(report.usable)
+    classes = dict.fromkeys(name for report in reports for name in report.classes)
+    return Report(sum(report.images for report in reports), tuple(classes), odd, usable)
+
+
+def expect_boxes(report: Report, where: Path, purpose: str, smallest: int = 0) -> None:
+    """Raises Fault (data-corrupt) if a list has no box to `purpose`, on an image of `smallest` px or more."""
+    if not report.usable:
+        size = f", on an image of at least {smallest} px" if smallest else ""
+        raise Fault(
+            "data-corrupt",
+            f"{where}: none of its {report.images} images has a box to {purpose}, expected one or more that are not "
+            f"difficult, crowd or outside the image{size}; correct the annotations or the list",
+        )
 
 
 def together(train: Report, test: Report) -> dict[str, int]:
-    """The counts of both parts, `train_` and `test_` before the name, with the classes that only one of them has.
-
-    Raises:
-        Fault: data-corrupt, if the training part has no box at all.
-    """
-    if not train.classes:
-        raise Fault("data-corrupt", f"none of {train.images} training images has a usable box")
-    counts = {f"train_{name}": n for name, n in sorted(train.odd.items()) if n}
-    counts |= {f"test_{name}": n for name, n in sorted(test.odd.items()) if n}
+    """The counts of both parts, `train_` and `test_` before the name, with the classes that only one of them has."""
+    counts = dict[str, int]()
+    for part, report in (("train", train), ("test", test)):
+        odd = {**report.odd, "classes_absent": len(set(report.classes) - set(report.usable))}
+        counts |= {f"{part}_{name}": n for name, n in sorted(odd.items()) if n}
     counts["classes_only_in_train"] = len(set(train.classes) - set(test.classes))
     counts["classes_only_in_test"] = len(set(test.classes) - set(train.classes))
     return counts
@@ -147,8 +172,10 @@ def read_coco(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def check_coco(path: Path, content: dict[str, Any], folder: Path) -> Report:
+def check_coco(path: Path, content: dict[str, Any], folder: Path, smallest: int = 0) -> Report:
     """What an instances file holds; every image is looked at. Classes are its categories in the order of the file.
+
+    smallest: short side in pixels from which on the boxes of an image are usable.
 
     Raises:
         Fault: an image that is absent, broken or of another size, a category that is not declared, entries that lack
@@ -161,7 +188,7 @@ def check_coco(path: Path, content: dict[str, Any], folder: Path) -> Report:
         if size != (image["width"], image["height"]):
             raise Fault("data-corrupt", f"{path} says {path_} is {image['width']} x {image['height']}, it is {size}")
     categories = {category["id"]: str(category["name"]) for category in content["categories"]}
-    odd, seen = Counter[str](), set[int]()
+    odd, seen, usable = Counter[str](), set[int](), Counter[str]()
     for ann in content["annotations"]:
         if ann["category_id"] not in categories:
             raise Fault(
@@ -169,12 +196,15 @@ def check_coco(path: Path, content: dict[str, Any], folder: Path) -> Report:
                 f"{path}: annotation {ann['id']} has category {ann['category_id']}, not declared",
             )
         image = images.get(ann["image_id"])
-        odd.update(_oddities(ann, image))
+        strange = _oddities(ann, image)
+        odd.update(strange)
         if image is not None:
             seen.add(ann["image_id"])
+            plain = not {"boxes_dropped", "boxes_crowd"} & set(strange)
+            usable[categories[ann["category_id"]]] += plain and min(image["width"], image["height"]) >= smallest
     odd["images_without_boxes"] = len(images) - len(seen)
     odd["images_not_listed"] = _not_listed(folder, {p.name for p in paths})
-    return Report(len(images), tuple(categories.values()), odd)
+    return Report(len(images), tuple(categories.values()), odd, +usable)
 
 
 def _complete(path: Path, content: dict[str, Any]) -> None:

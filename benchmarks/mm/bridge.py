@@ -13,18 +13,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.mm import job as jobs
-from benchmarks.mm.job import Job
+from benchmarks.mm.job import PARENT, TAIL, Job
 from benchmarks.protocol import Task
+from pretrain import files
 from pretrain.faults import Fault, Reason
 
 LOG = "mm.log"
-TAIL = 12  # lines of the log in a message
 POLL = 0.2  # seconds
 GRACE = 10.0  # seconds that a stopped worker has to leave
 
@@ -69,15 +70,20 @@ def run(job: Job, report: Report) -> dict[str, Any]:
     path = _fresh(job)
     log = job.work.with_name(LOG)  # beside the folder, which goes when the record is written
     with log.open("ab") as out:
-        process = subprocess.Popen(_command(job, path), stdout=out, stderr=subprocess.STDOUT, env=_environment(job))
+        process = subprocess.Popen(
+            _command(job, path),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=_environment(job),
+            cwd=job.work,  # mmengine leaves a folder where its processes were started
+        )
     try:
         _follow(process, job.work / "progress.jsonl", report)
     finally:
         _stop(process)
     scores, fault = job.work / "scores.json", job.work / "fault.json"
     if fault.exists():
-        told = json.loads(fault.read_text(encoding="utf-8"))
-        raise Fault(told["reason"], told["message"])
+        raise _told(json.loads(fault.read_text(encoding="utf-8")), log)
     if process.returncode or not scores.exists():
         raise _crash(process.returncode, log)
     record: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
@@ -92,7 +98,28 @@ def _fresh(job: Job) -> Path:
     for name in ("scores.json", "fault.json", "progress.jsonl"):
         (job.work / name).unlink(missing_ok=True)
     jobs.write(path, job)
+    _mend(job.work)
     return path
+
+
+def _mend(work: Path) -> None:
+    """Points mmengine's `last_checkpoint` to the newest whole file, or removes it, where it names no whole file.
+
+    A kill or a full disk in the middle of a save leaves such a name, and mmengine fails on it at every later start.
+    """
+    pointer = work / "last_checkpoint"
+    if not pointer.exists() or _whole(Path(pointer.read_text(encoding="utf-8", errors="replace").strip())):
+        return
+    whole = sorted(filter(_whole, work.glob("*.pth")), key=lambda path: path.stat().st_mtime_ns)
+    if whole:
+        files.write_text(pointer, str(whole[-1]))
+    else:
+        pointer.unlink()
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of torch.save is complete: it is a zip archive, whose directory is written last."""
+    return path.is_file() and zipfile.is_zipfile(path)
 
 
 def _command(job: Job, path: Path) -> list[str]:
@@ -104,30 +131,35 @@ def _command(job: Job, path: Path) -> list[str]:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    root = str(Path(__file__).parents[2])
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    given = os.environ.get("PYTHONPATH")
+    # Absolute, because the worker runs in the job's folder.
+    paths = [str(Path(__file__).parents[2]), *(given.split(os.pathsep) if given else [])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, paths)), "PYTHONUNBUFFERED": "1"}
+    env[PARENT] = str(os.getpid())
     return env if job.gpus else {**env, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def _follow(process: subprocess.Popen[bytes], progress: Path, report: Report) -> None:
-    told = 0
+    read = 0
     while True:
         ended = process.poll() is not None
-        lines = list(_lines(progress))
-        for line in lines[told:][-1:]:
+        lines, read = _lines(progress, read)
+        for line in lines[-1:]:
             eta = "" if line["eta"] is None else f", {line['eta']:.0f} s left"
             report(line["done"], line["total"], line["line"] + eta)
-        told = len(lines)
         if ended:
             return
         time.sleep(POLL)
 
 
-def _lines(progress: Path) -> Iterator[dict[str, Any]]:
-    if progress.exists():
-        *whole, _ = progress.read_text(encoding="utf-8").split("\n")  # what follows the last newline is half written
-        yield from map(json.loads, whole)
+def _lines(progress: Path, read: int) -> tuple[list[dict[str, Any]], int]:
+    """The lines from byte `read` on, and the byte behind them; what follows the last newline is half written."""
+    if not progress.exists():
+        return [], read
+    with progress.open("rb") as file:
+        file.seek(read)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()], read + len(whole) + len(newline)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -139,6 +171,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _told(told: dict[str, Any], log: Path) -> Fault:
+    """The worker's fault; that of a crash is the end of its traceback, which on several GPUs is deep in the log."""
+    if told.get("crash"):
+        return Fault(
+            told["reason"], f"the mm worker ended with an error; its log is {log}, and the error is:\n{told['message']}"
+        )
+    return Fault(told["reason"], told["message"])
 
 
 def _crash(code: int, log: Path) -> Fault:

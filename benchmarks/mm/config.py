@@ -58,8 +58,9 @@ def complete(cfg: Config, job: Job, plan: Schedule) -> Config:
 
 def _checkpoints(cfg: Config, plan: Schedule) -> None:
     by_epoch = cfg.train_cfg.type == "EpochBasedTrainLoop"
+    # Two, because mmengine deletes the oldest before it writes the next, and names that one only when it is written.
     cfg.default_hooks.checkpoint.update(
-        by_epoch=by_epoch, interval=max(1, plan.length // CHECKPOINTS), max_keep_ckpts=1, save_last=True
+        by_epoch=by_epoch, interval=max(1, plan.length // CHECKPOINTS), max_keep_ckpts=2, save_last=True
     )
     # Test once, at the end: the numbers reported are the last ones, and a test in between costs up to a tenth.
     cfg.train_cfg.val_interval = plan.length

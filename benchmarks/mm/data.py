@@ -65,8 +65,11 @@ def prepare(job: Job) -> Data:
 
 
 def _voc(job: Job, settings: Detection) -> Data:
-    train = boxes.check_voc(job.root, settings.train_lists)
-    test = boxes.check_voc(job.root, [settings.test_list])
+    parts = [boxes.check_voc(job.root, name, SMALLEST) for name in settings.train_lists]
+    train, test = boxes.merged(parts), boxes.check_voc(job.root, settings.test_list)
+    for name, part in zip(settings.train_lists, parts, strict=True):
+        boxes.expect_boxes(part, boxes.voc_list(job.root, name), "train on", SMALLEST)
+    boxes.expect_boxes(test, boxes.voc_list(job.root, settings.test_list), "test on")
     _expect(settings.counts, train.images, test.images)
     counts = boxes.together(train, test)
 
@@ -86,12 +89,13 @@ def _voc(job: Job, settings: Detection) -> Data:
 
 
 def _coco(job: Job, settings: Detection) -> Data:
-    train = [_instances(job, name, "train") for name in settings.train_lists]
-    test = _instances(job, settings.test_list, "test")
+    train = [_instances(job, name, "train", SMALLEST) for name in settings.train_lists]
+    test = _instances(job, settings.test_list, "test", 0)
     for one in train:
         boxes.same_classes(one.report, test.report, (one.path, test.path))
-    odd = sum((one.report.odd for one in train), start=test.report.odd.__class__())
-    report = boxes.Report(sum(one.report.images for one in train), test.report.classes, odd)
+        boxes.expect_boxes(one.report, one.path, "train on", SMALLEST)
+    boxes.expect_boxes(test.report, test.path, "test on")
+    report = boxes.merged([one.report for one in train])
     _expect(settings.counts, report.images, test.report.images)
     sets = [one.stated(boxes.with_empty_masks(one.content)) for one in train]
     counts = boxes.together(report, test.report)
@@ -119,10 +123,10 @@ class _Instances:
         }
 
 
-def _instances(job: Job, name: str, part: str) -> _Instances:
+def _instances(job: Job, name: str, part: str, smallest: int) -> _Instances:
     path, folder = job.root / "annotations" / f"instances_{name}.json", job.root / name
     content = boxes.read_coco(path)
-    report = boxes.check_coco(path, content, folder)
+    report = boxes.check_coco(path, content, folder, smallest)
     return _Instances(path, job.work / f"{part}_{path.name}", folder, boxes.completed(content), report)
 
 

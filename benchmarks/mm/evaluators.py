@@ -48,7 +48,10 @@ class VocScores(BaseMetric):  # type: ignore[misc]
 
 @DETECTION_METRICS.register_module()
 class CocoScores(CocoMetric):  # type: ignore[misc]
-    """Box and mask AP by pycocotools from the results that mmdet writes; mmdet's own keeps three decimals."""
+    """Box and mask AP by pycocotools from the results that mmdet writes; mmdet's own keeps three decimals.
+
+    Without mask AP where no annotation has a mask.
+    """
 
     default_prefix = "coco"
 

@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from benchmarks.mm.backbone import matched
+from benchmarks.mm.job import PARENT
 from pretrain.faults import Fault
 
 EVERY = 0.5  # seconds between two progress lines
@@ -25,7 +26,7 @@ class Watch(Hook):  # type: ignore[misc]
     """Progress goes to `progress` as JSON lines {done, total, eta, line}; `scores` holds the last test's metrics.
 
     Raises:
-        Fault: weights-mismatch before the first step, nan when the loss is not finite.
+        Fault: weights-mismatch before the first step, nan when the loss or a score is not finite.
     """
 
     priority = "VERY_LOW"
@@ -34,7 +35,7 @@ class Watch(Hook):  # type: ignore[misc]
         self.weights, self.progress = weights, progress
         self.scores: dict[str, float] = {}
         self._begun, self._first, self._said = time.monotonic(), 0, 0.0
-        self._parent = os.getppid()
+        self._parent = int(os.environ.get(PARENT, "0"))
 
     def before_train(self, runner: Runner) -> None:
         self._begun, self._first = time.monotonic(), runner.iter
@@ -49,15 +50,27 @@ class Watch(Hook):  # type: ignore[misc]
         spent = time.monotonic() - self._begun
         eta = spent / (done - self._first) * (total - done)
         self._say(done, total, eta, "training")
-        if os.getppid() != self._parent:
-            raise SystemExit("the process that started this one is gone")
+        self._stay_with_parent()
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         total = len(runner.val_dataloader)
         self._say(runner.max_iters, runner.max_iters, None, f"testing {batch_idx + 1}/{total}")
+        self._stay_with_parent()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.scores = {name.split("/")[-1]: float(value) for name, value in (metrics or {}).items()}
+        if wrong := [name for name, value in self.scores.items() if not math.isfinite(value)]:
+            raise Fault("nan", f"the test's {', '.join(wrong)} came out as {self.scores[wrong[0]]}; lower lr")
+
+    def _stay_with_parent(self) -> None:
+        """Leaves when nobody waits for the scores; the process above this one may be torchrun, which lives on."""
+        try:
+            if self._parent:
+                os.kill(self._parent, 0)
+        except ProcessLookupError:
+            raise SystemExit("the process that started this one is gone") from None
+        except PermissionError:  # it is there, and another user's
+            pass
 
     def _say(self, done: int, total: int, eta: float | None, line: str) -> None:
         now = time.monotonic()

@@ -11,6 +11,9 @@ from typing import Any
 from benchmarks.mm.settings import Detection, Segmentation
 from pretrain import files
 
+PARENT = "ZOO_MM_PARENT"  # environment: process id of whoever waits for the worker
+TAIL = 12  # lines of a log or a traceback in a message
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -60,7 +60,7 @@ def check(pairs: Sequence[Pair], classes: int) -> Counter[str]:
 
     Raises:
         Fault: naming the first masks that are absent, broken, of another size than the image, in colour, or hold an
-            id that is neither below `classes` nor 255.
+            id that is neither below `classes` nor 255; or if not one pixel of all masks has a class.
     """
     shapes = sizes([pair.image for pair in pairs])
     sizes([pair.mask for pair in pairs])
@@ -77,6 +77,12 @@ def check(pairs: Sequence[Pair], classes: int) -> Counter[str]:
             f"{named(wrong)}; correct them or change classes",
         )
     ignored = int((~present[:, :classes].any(axis=1)).sum())
+    if ignored == len(pairs):
+        raise Fault(
+            "data-corrupt",
+            f"all {len(pairs)} masks hold {IGNORED} alone, expected pixels of 0 to {classes - 1}: "
+            f"{named(pair.mask for pair in pairs)}; correct them",
+        )
     absent = int((~present[:, :classes].any(axis=0)).sum())
     return Counter(masks_all_ignored=ignored, classes_absent=absent)
 

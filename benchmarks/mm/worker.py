@@ -1,6 +1,6 @@
 """One detection or segmentation job in a process of its own: `python -m benchmarks.mm.worker JOB.json`.
 
-Writes scores.json into the job's folder, or fault.json where a user can mend what is wrong. Everything mm prints goes
+Writes scores.json into the job's folder, or fault.json where it fails. Everything mm prints goes
 to standard output, which the parent keeps as the log.
 """
 
@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ import torch
 
 from benchmarks.mm import job as jobs
 from benchmarks.mm import ops
-from benchmarks.mm.job import Job
+from benchmarks.mm.job import TAIL, Job
 from benchmarks.mm.settings import Segmentation
 from pretrain import files
-from pretrain.faults import Fault
+from pretrain.faults import Fault, Reason
 
 PACKAGES = ("mmcv", "mmcv-lite", "mmengine", "mmdet", "mmsegmentation", "torch", "torchvision", "pycocotools")
 SCORES, FAULT, PROGRESS = "scores.json", "fault.json", "progress.jsonl"
@@ -32,13 +33,27 @@ def main(path: Path) -> int:
     try:
         record = run(job)
     except Fault as fault:
-        text = json.dumps({"reason": fault.reason, "message": str(fault)})
-        files.write_text(job.work / FAULT, text)
         print(f"{fault.reason}: {fault}", flush=True)
-        return 1
+        return _fail(job, {"reason": fault.reason, "message": str(fault)})
+    except Exception as error:
+        print(traceback.format_exc(), flush=True)
+        return _fail(job, _crash(error))
     if int(os.environ.get("RANK", "0")) == 0:
         files.write_text(job.work / SCORES, json.dumps(record, indent=1, sort_keys=True, allow_nan=False))
     return 0
+
+
+def _fail(job: Job, told: dict[str, Any]) -> int:
+    """Leaves fault.json: of the first process that fails, for the others then fail because it is gone."""
+    if not (job.work / FAULT).exists():
+        files.write_text(job.work / FAULT, json.dumps(told))
+    return 1
+
+
+def _crash(error: Exception) -> dict[str, Any]:
+    reason: Reason = "oom-gpu" if isinstance(error, torch.OutOfMemoryError) else "worker-crash"
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    return {"reason": reason, "message": "\n".join(lines[-TAIL:]), "crash": True}
 
 
 def run(job: Job) -> dict[str, Any]:

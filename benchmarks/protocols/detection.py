@@ -15,9 +15,10 @@ from benchmarks.protocol import Outcome, Protocol, Score, Task
 
 
 def run(task: Task) -> Outcome:
-    """Box AP, and mask AP where the data have masks, of the detector at the end of its training."""
+    """Box AP, and mask AP where the test part has masks, of the detector at the end of its training."""
     record = bridge.run(bridge.job(task), task.report)
-    scores = [Score(name, value, record["images"], "test") for name, value in record.pop("metrics").items()]
+    part, metrics = task.protocol.report_on, record.pop("metrics")
+    scores = [Score(name, value, record["images"], part) for name, value in metrics.items()]
     return Outcome(scores, record)
 
 

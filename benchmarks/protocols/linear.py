@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.protocol import Outcome, Protocol, Score, Task
+from pretrain.faults import Fault
 from pretrain.lazy import F, torch
 from pretrain.recipe import Step, View, centre_view, sized
 
@@ -107,6 +108,7 @@ class _Run:
         n, size = len(self.task.splits["train"]), self.settings.batch_size
         order = np.random.default_rng((self.task.seed, epoch)).permutation(n)
         live = [epoch < solver.epochs for solver in self.solvers]
+        finite = torch.ones(len(self.solvers), dtype=torch.bool, device=self.task.device)
         for optimizer, solver in zip(self.optimizers, self.solvers, strict=True):
             factor = solver.schedule.gamma ** sum(epoch >= m for m in solver.schedule.milestones)
             optimizer.param_groups[0]["lr"] = solver.lr * factor
@@ -114,11 +116,20 @@ class _Run:
         for batch in self.trainer.batches(order, size, epoch):
             truth = self.y["train"][batch.index]
             losses = [F.cross_entropy(logits, truth) for logits in self.logits(batch.views)]
+            finite &= torch.stack(losses).detach().isfinite()
             self.heads.zero_grad()
             torch.stack([loss for loss, alive in zip(losses, live, strict=True) if alive]).sum().backward()
             for optimizer, alive in zip(self.optimizers, live, strict=True):
                 if alive:
                     optimizer.step()
+        self._refuse(finite, epoch)
+
+    def _refuse(self, finite: Tensor, epoch: int) -> None:
+        """Raises a Fault where a head's loss was not finite: its predictions are no accuracy."""
+        lost = [name for name, fine in zip(self.names, finite.tolist(), strict=True) if not fine]
+        if lost:
+            said = f"the loss of {', '.join(lost)} is not finite in epoch {epoch + 1}; lower its learning rate"
+            raise Fault("nan", f"{self.task.protocol.name}: {said}")
 
     def evaluate(self, epoch: int) -> None:
         from benchmarks.heads import hits

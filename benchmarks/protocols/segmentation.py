@@ -16,7 +16,8 @@ from benchmarks.protocol import Outcome, Protocol, Score, Task
 def run(task: Task) -> Outcome:
     """Mean IoU and pixel accuracy of the network at the end of its training."""
     record = bridge.run(bridge.job(task), task.report)
-    scores = [Score(name, value, record["images"], "val") for name, value in record.pop("metrics").items()]
+    part, metrics = task.protocol.report_on, record.pop("metrics")
+    scores = [Score(name, value, record["images"], part) for name, value in metrics.items()]
     return Outcome(scores, record)
 
 

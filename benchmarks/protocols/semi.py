@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.protocol import Outcome, Protocol, Score, Task
+from pretrain.faults import Fault
 from pretrain.lazy import F, torch
 from pretrain.recipe import Step, View, centre_view, sized
 
@@ -42,6 +43,9 @@ class SemiSettings:
     held_out: int = 5  # every fifth labelled image of each class
 
 
+Accuracy = tuple[float, float]
+
+
 class Setting(NamedTuple):
     """A point of the grid, named as MMSelfSup names its files."""
 
@@ -63,11 +67,18 @@ def run(task: Task) -> Outcome:
     everything, every_val = np.arange(len(train)), np.arange(len(val))
     jobs = [(s, "val", everything, "val", every_val) for s in grid]
     jobs += [(s, "held-out", fit, "train", held) for s in grid] if settings.honest and len(held) else []
-    found: dict[str, dict[str, tuple[float, float]]] = {"val": {}, "held-out": {}}
+    found: dict[str, dict[str, Accuracy]] = {"val": {}, "held-out": {}}
+    diverged = []
     for done, (setting, kind, ids, role, test) in enumerate(jobs, start=1):
-        found[kind][setting.name] = _remembered(task, setting, kind, ids, role, test)
-        task.report(done, len(jobs), f"{setting.name} {kind} {found[kind][setting.name][0]:.1f} %")
-    return _outcome(found, len(val), val_split="val")
+        accuracy = _remembered(task, setting, kind, ids, role, test)
+        if accuracy is None:
+            diverged.append(f"{setting.name} {kind}")
+        else:
+            found[kind][setting.name] = accuracy
+        task.report(done, len(jobs), f"{setting.name} {kind} {f'{accuracy[0]:.1f} %' if accuracy else 'diverged'}")
+    if not found["val"]:
+        raise Fault("nan", f"{task.protocol.name}: the loss of all {len(grid)} settings diverged; lower 'lrs'")
+    return _outcome(found, diverged, len(val), val_split="val")
 
 
 def hold_out(labels: Ids, every: int) -> tuple[Ids, Ids]:
@@ -83,7 +94,7 @@ def hold_out(labels: Ids, every: int) -> tuple[Ids, Ids]:
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _outcome(found: dict[str, dict[str, tuple[float, float]]], n: int, val_split: str) -> Outcome:
+def _outcome(found: dict[str, dict[str, Accuracy]], diverged: list[str], n: int, val_split: str) -> Outcome:
     best = max(found["val"], key=lambda name: found["val"][name][0])
     note = f"{best}, best of {len(found['val'])} on val"
     scores = [
@@ -95,26 +106,30 @@ def _outcome(found: dict[str, dict[str, tuple[float, float]]], n: int, val_split
         note = f"{honest}, chosen on held-out training images"
         scores.append(Score("top1_honest", found["val"][honest][0], n, val_split, note=note))
         scores.append(Score("top5_honest", found["val"][honest][1], n, val_split, note=note))
-    return Outcome(scores, {"setting": best, "grid": {k: list(v) for k, v in found["val"].items()}})
+    grid = {k: list(v) for k, v in found["val"].items()}
+    return Outcome(scores, {"setting": best, "grid": grid, "diverged": diverged})
 
 
-def _remembered(task: Task, setting: Setting, kind: str, ids: Ids, role: str, test: Ids) -> tuple[float, float]:
-    """The accuracies of a point of the grid, from its file if it was finished before."""
+def _remembered(task: Task, setting: Setting, kind: str, ids: Ids, role: str, test: Ids) -> Accuracy | None:
+    """The accuracies of a point of the grid, from its file if it was finished before; None if it diverged."""
     import json
 
     from pretrain import files
 
     path = task.work / f"{kind}-{setting.name}.json"
     if path.exists():
-        top1, top5 = json.loads(path.read_text())
-        return top1, top5
+        known = json.loads(path.read_text())
+        return known and (known[0], known[1])
     accuracy = finetune(task, setting, ids, role, test)
     files.write_text(path, json.dumps(accuracy))
     return accuracy
 
 
-def finetune(task: Task, setting: Setting, ids: Ids, role: str, test: Ids) -> tuple[float, float]:
-    """Top-1 and top-5 (percent) on `test` of split `role`, after training everything on `ids` of the train split."""
+def finetune(task: Task, setting: Setting, ids: Ids, role: str, test: Ids) -> Accuracy | None:
+    """Top-1 and top-5 (percent) on `test` of split `role`, after training everything on `ids` of the train split.
+
+    None where a loss was not finite: such a network's predictions are no accuracy.
+    """
     from pretrain import checkpoint
     from pretrain.loader import open_loader
     from pretrain.method import autocast
@@ -135,7 +150,7 @@ def finetune(task: Task, setting: Setting, ids: Ids, role: str, test: Ids) -> tu
     )
     rates = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(settings.schedule.milestones), settings.schedule.gamma)
     loader = open_loader(train, [sized(settings.view, backbone.input)], backbone.input, task.seed, device)
-    y = torch.from_numpy(train.labels).to(device)
+    y, finite = torch.from_numpy(train.labels).to(device), torch.ones((), dtype=torch.bool, device=device)
     for epoch in range(settings.epochs):
         net.train()
         order = ids[np.random.default_rng((task.seed, epoch)).permutation(len(ids))]
@@ -143,13 +158,15 @@ def finetune(task: Task, setting: Setting, ids: Ids, role: str, test: Ids) -> tu
             with autocast(device, settings.precision):
                 logits = net(batch.views[0].contiguous(memory_format=torch.channels_last))
             optimizer.zero_grad()
-            F.cross_entropy(logits.float(), y[batch.index]).backward()
+            loss = F.cross_entropy(logits.float(), y[batch.index])
+            finite &= loss.detach().isfinite()
+            loss.backward()
             optimizer.step()
         rates.step()
-    return _accuracy(task, net, role, test)
+    return _accuracy(task, net, role, test) if bool(finite) else None
 
 
-def _accuracy(task: Task, net: nn.Module, role: str, test: Ids) -> tuple[float, float]:
+def _accuracy(task: Task, net: nn.Module, role: str, test: Ids) -> Accuracy:
     from benchmarks.heads import hits
     from pretrain.loader import open_loader
     from pretrain.method import autocast

@@ -70,6 +70,7 @@ def run(task: Task) -> Outcome:
 def full(task: Task) -> dict[str, list[float]]:
     """Test AP per class (percent) of every layer; kept on disk, because low-shot asks for the same."""
     from benchmarks import features
+    from benchmarks.result import weights_identity
     from benchmarks.voc_svm import full_svm
     from pretrain import files
     from pretrain.checkpoint import describe
@@ -77,7 +78,7 @@ def full(task: Task) -> dict[str, list[float]]:
     settings = task.protocol.settings
     grid, warped = SvmSettings(settings.costs, settings.folds, settings.pooled, settings.side), _view(task)
     prints = [split.fingerprint() for split in task.splits.values()]
-    identity = json.dumps([describe(task.checkpoint).sha256, prints, facts(grid)])
+    identity = json.dumps([weights_identity(describe(task.checkpoint)), prints, facts(grid), task.protocol.version])
     path = task.cache / f"svm-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
     if path.exists():
         return dict(json.loads(path.read_text()))

@@ -25,7 +25,8 @@ def split(root: Path, name: str) -> Split:
     if not list_file.exists() and "percent" not in name:
         return from_class_folders(full_name, folder)
     with require(list_file, LAYOUT).open(encoding="utf-8") as file:
-        bare = " " not in file.readline().strip()
+        first = next((line.strip() for line in file if line.strip()), "")
+    bare = "percent" in name and " " not in first and "/" not in first
     return _from_simclr_list(full_name, folder, list_file) if bare else from_list(full_name, folder, list_file)
 
 

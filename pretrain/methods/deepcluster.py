@@ -39,7 +39,7 @@ class DeepClusterRecipe(Recipe):
     kmeans_iterations: int = 20
     head_momentum: float = 0.0
     hidden: int = 0  # width of two fully connected layers between an AlexNet or VGG and its head
-    dropout: float = 0.5  # before each of them
+    dropout: float = 0.5  # before each of them; in a VGG before the second alone
 
 
 class DeepCluster(Method):
@@ -74,15 +74,18 @@ class DeepCluster(Method):
             inside = trunk(torch.zeros(1, 3, side, side)).shape[1]
         trunk.train()
         first, second = network.linear(inside, hidden, std=0.01), network.linear(hidden, hidden, std=0.01)
-        neck = nn.Sequential(nn.Dropout(dropout), first, nn.ReLU(True), nn.Dropout(dropout), second)
-        return trunk, neck, hidden
+        layers = [first, nn.ReLU(True), nn.Dropout(dropout), second]
+        if self.recipe.arch == "alexnet":  # as released: the VGG-16 has no dropout between its maps and its first layer
+            layers = [nn.Dropout(dropout), *layers]
+        return trunk, nn.Sequential(*layers), hidden
 
     def before_epoch(self, epoch: int, data: Data) -> None:
         """Re-clusters, and gives every process the same fresh head."""
         self._previous = self.labels
         features, whiten = self._features(data)
         z = F.normalize(whiten(features))
-        rank = dist.broadcast_(health.effective_rank(z))
+        # Of the features as they are: whitened ones fill all directions alike, however far the features collapse.
+        rank = dist.broadcast_(health.effective_rank(dist.all_gather_rows(health.sample(features))))
         found = clustering.kmeans(
             z,
             self.recipe.clusters,

@@ -120,13 +120,21 @@ class DeepClusterV2(Method):
         self.prototypes, self._previous, self._kmeans = state["prototypes"], state["previous"], state["kmeans"]
 
     def epoch_diagnostics(self, data: Data) -> dict[str, float | str]:
-        """Of the first head's clustering, and of the features that the epoch has written."""
-        labels = self.labels[0]
-        counts = torch.bincount(labels[labels >= 0], minlength=self.recipe.prototypes)
-        rank = float(health.effective_rank(self.bank[0, self.visited]))
-        figures = health.sizes(counts) | partitions.compare(labels, self._previous, data.labels)
+        """Of each head's clustering (name_0, name_1, ...) and of the features that the epoch has written.
+
+        Names without a head: of k-means the mean over heads, of sizes and labelings the first head's, of features
+        and warnings the worst.
+        """
+        k, labels = self.recipe.prototypes, self.labels[0]
+        counts = torch.stack([torch.bincount(head[head >= 0], minlength=k) for head in self.labels])
+        rank = min(float(health.effective_rank(bank[self.visited])) for bank in self.bank)
+        figures = health.kmeans_figures(self._kmeans) | health.sizes(counts[0])
+        for q, found in enumerate(self._kmeans):
+            each = health.kmeans_figures(found) | health.sizes(counts[q])
+            figures |= {f"{name}_{q}": value for name, value in each.items()}
+        figures |= partitions.compare(labels, self._previous, data.labels)
         figures |= {"coverage": float((labels >= 0).float().mean()), "effective_rank": rank}
-        return {**health.kmeans_figures(self._kmeans), **figures, **health.warning(counts, rank, ADVICE)}
+        return {**figures, **health.warning(counts, rank, ADVICE)}
 
     def check(self) -> None:
         assert int(self.labels.max()) < self.recipe.prototypes, "a label is out of range"

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pretrain.faults import Fault
-from pretrain.lazy import F, backbone, clustering, dist, memories, network, partitions, torch
+from pretrain.lazy import F, backbone, clustering, dist, health, memories, network, partitions, torch
 from pretrain.method import Data, Method, autocast, evaluating
 from pretrain.recipe import Input, Recipe, Step, View
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from pretrain.lagged import Lagged
     from pretrain.loader import Batch
+
+ADVICE = "try a lower learning rate, fewer clusters, a larger 'min_cluster', or init_bn = 'calibrated'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class ODC(Method):
         blank = torch.zeros(n, recipe.dim, device=device)
         self.memory = memories.remember(blank, torch.zeros(n, device=device), recipe.clusters)
         self._previous = self.memory.y.clone()
+        self._initial = torch.zeros(0, 4, dtype=torch.float64, device=device)  # k-means figures not yet in a line
         self._seen: tuple[Tensor, Tensor] | None = None
         self._small: Lagged | None = None
 
@@ -96,7 +99,7 @@ class ODC(Method):
         every, labels = dist.all_gather_rows(features), dist.all_gather_rows(found.labels)
         self.memory = memories.remember(every, labels, self.recipe.clusters)
         memories.handle_small(self.memory, self.recipe.min_cluster, self.recipe.metric)
-        self._previous = self.memory.y.clone()
+        self._previous, self._initial = self.memory.y.clone(), health.of_kmeans(found)[None]
 
     def _calibrate(self, data: Data) -> None:
         """Batch-norm statistics of the untrained network from up to 200 batches; without them its features collapse."""
@@ -155,10 +158,11 @@ class ODC(Method):
         return [{"params": rest}, {"params": head, "momentum": self.recipe.head_momentum}]
 
     def state(self) -> dict[str, Tensor]:
-        return {**vars(self.memory), "previous": self._previous}
+        return {**vars(self.memory), "previous": self._previous, "initial": self._initial}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self._previous = state.pop("previous")
+        self._initial = state.pop("initial", self._initial)  # runs begun by an earlier version have none
         self.memory = memories.Memory(**state)
 
     def diagnostics(self) -> dict[str, float]:
@@ -169,13 +173,18 @@ class ODC(Method):
             **{name: float(value) for name, value in sizes.items()},
         }
 
-    def epoch_diagnostics(self, data: Data) -> dict[str, float]:
-        """Rebuilds the sums from the features, which ends their drift; compares the labeling with the last epoch's."""
+    def epoch_diagnostics(self, data: Data) -> dict[str, float | str]:
+        """Rebuilds the sums from the features, which ends their drift; compares the labeling with the last epoch's.
+
+        The first epoch's line also has the figures of the initial clustering.
+        """
         memory = self.memory
-        memory.S = torch.zeros_like(memory.S).index_add_(0, memory.y, memory.F)
-        figures: dict[str, float] = partitions.compare(memory.y, self._previous, data.labels)
-        self._previous = memory.y.clone()
-        return figures
+        memory.S = memories.sums(memory.F, memory.y, len(memory.h))
+        rank = float(health.effective_rank(memory.F))
+        figures = health.sizes(memory.h) | partitions.compare(memory.y, self._previous, data.labels)
+        figures |= health.kmeans_figures(self._initial) if len(self._initial) else {}
+        self._previous, self._initial = memory.y.clone(), self._initial[:0].clone()
+        return {**figures, "effective_rank": rank, **health.warning(memory.h, rank, ADVICE)}
 
     def check(self) -> None:
         memories.check_memory(self.memory)

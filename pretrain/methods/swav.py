@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from pretrain.loader import Batch
 
-SMALLEST_EPSILON = 0.03  # exp(-1 / epsilon), divided by the batch's sum of exp(1 / epsilon), is still above 0 in fp32
+# exp(-1 / epsilon), divided by a sum of exp(1 / epsilon) over a batch, must stay above 0: it does in fp32 down to the
+# first of these, in fp64 down to the second.
+FP32_EPSILON = 0.03
+SMALLEST_EPSILON = 0.003
 ADVICE = "try a lower epsilon, a longer freeze, a lower learning rate, or a shorter or later queue"
 
 
@@ -49,7 +52,7 @@ class SwAV(Method):
 
     def __init__(self, recipe: SwAVRecipe, n: int, device: torch.device, seed: int) -> None:
         if recipe.epsilon < SMALLEST_EPSILON:
-            said = f"epsilon {recipe.epsilon} is too small for fp32; choose at least {SMALLEST_EPSILON}"
+            said = f"epsilon {recipe.epsilon} is too small for its exponentials; choose at least {SMALLEST_EPSILON}"
             raise Fault("bad-config", f"{recipe.name}: {said}")
         if 0 < recipe.queue < recipe.batch_size:
             said = f"a queue of {recipe.queue} is shorter than a batch of {recipe.batch_size}; lengthen it or set 0"
@@ -65,6 +68,7 @@ class SwAV(Method):
         self.labels = torch.full((n,), -1, dtype=torch.int32, device=device)
         self._previous = self.labels.clone()
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
+        self._step, self._loss = 0, torch.zeros((), device=device)  # the latest, for diagnostics
 
     def loss(self, net: nn.Module, batch: Batch) -> Tensor:
         """Cross-entropy between the codes of each assignment view and the predictions of all other views."""
@@ -76,7 +80,9 @@ class SwAV(Method):
         with autocast(self.device, "fp32"):
             q = self.codes(s[: recipe.assign_views])
             self._seen = batch.index, z[: recipe.assign_views].detach(), q[0].argmax(1).int()
-            return swapped_loss(s, q, recipe.temperature)
+            loss = swapped_loss(s, q, recipe.temperature)
+        self._loss = loss.detach()
+        return loss
 
     def codes(self, scores: Tensor) -> Tensor:
         """Codes (A, b, K) of this process's rows of a batch from their scores, the queue's rows taking part."""
@@ -98,7 +104,7 @@ class SwAV(Method):
 
     def after_step(self, step: int) -> None:
         assert self._seen is not None
-        index, z, code = self._seen
+        (index, z, code), self._step = self._seen, step
         self.labels[dist.all_gather_rows(index, equal=True)] = dist.all_gather_rows(code, equal=True)
         if self.queue.shape[1] and (step - 1) // self.per_epoch >= self.recipe.queue_from:
             every = dist.all_gather_rows(z.transpose(0, 1).contiguous(), equal=True).transpose(0, 1)
@@ -120,7 +126,12 @@ class SwAV(Method):
         rank = float(health.effective_rank(self._seen[1].flatten(0, 1)))
         figures = health.sizes(counts) | partitions.compare(self.labels, self._previous, data.labels)
         self._previous = self.labels.clone()
-        return {**figures, "effective_rank": rank, **health.warning(counts, rank, ADVICE)}
+        stuck = health.stuck(float(self._loss), self.recipe.prototypes, ADVICE) if self._late() else {}
+        return {**figures, "effective_rank": rank, **health.warning(counts, rank, ADVICE), **stuck}
+
+    def _late(self) -> bool:
+        """Whether a quarter of the run is over: until then a loss of equal predictions is no alarm."""
+        return 4 * self._step > self.recipe.epochs * self.per_epoch
 
 
 def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
@@ -128,13 +139,13 @@ def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
 
     scores (A, n, K) in [-1, 1]. Alternately every prototype's total over the rows of all processes is made equal,
     then every row's sum 1. The A problems are independent and share one all-reduce (A K numbers) per iteration. The
-    paper's division by the sum of everything, and its factors K and B, cancel.
+    paper's division by the sum of everything, and its factors K and B, cancel. In fp64 where fp32 has not the range.
     """
-    Q = torch.exp(scores.float() / epsilon)
+    Q = torch.exp((scores.float() if epsilon >= FP32_EPSILON else scores.double()) / epsilon)
     for _ in range(iterations):
         Q /= dist.all_reduce_sum_(Q.sum(1, keepdim=True))
         Q /= Q.sum(2, keepdim=True)
-    return Q
+    return Q.float()
 
 
 def swapped_loss(s: Tensor, q: Tensor, temperature: float) -> Tensor:
@@ -197,9 +208,8 @@ DEMO = (
         name="swav_resnet10-narrow_demo",
         arch="resnet10_narrow",
         input=Input(size=32, resize=32),
-        # Without the other demos' colour mixing: codes of views that do not agree yet are uniform, and teach nothing.
         views=(View(size=32, count=2, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2),),
-        epochs=50,
+        epochs=40,
         batch_size=64,
         lr=0.06,
         weight_decay=1e-5,
@@ -210,7 +220,7 @@ DEMO = (
         prototypes=30,
         hidden=256,
         dim=64,
-        epsilon=0.03,
+        epsilon=0.01,  # at 0.03 a narrow cone of features has uniform codes, which teach nothing: it stays one
         freeze=0,
     ),
 )

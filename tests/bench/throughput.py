@@ -2,8 +2,9 @@
 
 Both sides take the same prepared views: no decoding, no augmentation. The bare side is forward and backward of the
 method's own network (backbone, neck and head) with a sum as loss, without optimiser, labels or memories. Steps of the
-two sides alternate, so that a busy machine slows both alike. On CUDA, ResNet-50 at 224 px in bf16; elsewhere the demo
-recipes.
+two sides alternate, so that a busy machine slows both alike. On CUDA, ResNet-50 at 224 px in bf16 with 256 images per
+step, then k-means of ImageNet's size against the time that its multiplications take at the GPU's peak; elsewhere the
+demo recipes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from pretrain import folder, loop, method
+from pretrain.clustering import kmeans
 from pretrain.loader import Batch
 from pretrain.recipe import Recipe
 from pretrain.split import Split
@@ -78,8 +80,33 @@ def seconds(work: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - begin
 
 
+def chosen(name: str, device: torch.device) -> Recipe:
+    """On CUDA the first published recipe whose views all have 224 px, at 256 images per step; else the demo's."""
+    variants = method.recipes(name)
+    if device.type != "cuda":
+        return variants["demo"][0]
+    whole = next(r for r in variants["paper"] if all(view.size == 224 for view in r.views))
+    return dataclasses.replace(whole, batch_size=256)
+
+
+def cluster(args: argparse.Namespace, device: torch.device) -> None:
+    """Seconds of a k-means, all of it, over those of its 2 N K D multiplications and additions per E-step."""
+    n, k, d, iterations = args.rows, args.clusters, args.dim, args.iterations
+    x = nn.functional.normalize(torch.randn(n, d, device=device))
+    precision = "bf16" if args.precision == "bf16" else "fp32"
+
+    def work(rounds: int) -> None:
+        kmeans(x, k, rounds, "l2", empty="split", precision=precision)
+
+    work(1)  # memory, kernels
+    took = seconds(lambda: work(iterations), device)
+    floor = 2 * n * k * d * (iterations + 1) / args.peak
+    said = f"N {n} K {k} D {d} {precision} {iterations} iterations"
+    print(f"k-means        {took:8.2f} s   floor {floor:8.2f} s   ratio {took / floor:.2f}   {said}", flush=True)
+
+
 def compare(name: str, args: argparse.Namespace, device: torch.device) -> None:
-    recipe = method.recipes(name)["paper" if device.type == "cuda" else "demo"][0]
+    recipe = chosen(name, device)
     recipe = dataclasses.replace(recipe, batch_size=args.batch or recipe.batch_size, precision=args.precision)
     with tempfile.TemporaryDirectory() as out:
         run, batch = prepared(name, recipe, args.n, device, Path(out))
@@ -99,10 +126,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", default=METHODS)
     parser.add_argument("--n", type=int, default=20_000, help="images in the memories")
-    parser.add_argument("--batch", type=int, default=0, help="images per step, 0: the recipe's")
+    parser.add_argument("--batch", type=int, default=0, help="images per step, 0: 256 on CUDA, else the recipe's")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--peak", type=float, default=989e12, help="FLOP/s of the GPU, dense, in that precision")
+    parser.add_argument("--rows", type=int, default=1_281_167, help="of k-means, as are the next three")
+    parser.add_argument("--clusters", type=int, default=10_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
@@ -112,6 +144,8 @@ def main() -> None:
         if name not in known:
             parser.error(f"unknown method '{name}' (known: {', '.join(known)})")
         compare(name, args, torch.device(args.device))
+    if torch.device(args.device).type == "cuda":
+        cluster(args, torch.device(args.device))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import result
 from benchmarks.protocol import Score, Task
 from benchmarks.result import Metric, Result, Spread
+from pretrain import files
 from pretrain.faults import Fault, Reason
 from pretrain.recipe import facts
-from pretrain.split import Split
-from zoo.plan import Job, Planner, version
+from pretrain.split import Split, require_same_classes
+from zoo.plan import GIVEN, Job, Planner, origin, version
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +33,8 @@ Report = Callable[[int, int, str], None]
 def run(job: Job, planner: Planner, device: torch.device, report: Report) -> Result:
     """Computes a job and writes its record: ok, or failed with reason and message. Interrupts pass through."""
     assert job.path is not None
-    job.path.parent.mkdir(parents=True, exist_ok=True)
+    with files.explained(job.path.parent):
+        job.path.parent.mkdir(parents=True, exist_ok=True)
     started, clock = datetime.now(UTC), time.perf_counter()
     found: dict[str, Any] = {"status": "ok", "metrics": [], "facts": {}}
     work = _pretrain if job.protocol is None else _benchmark
@@ -44,14 +47,24 @@ def run(job: Job, planner: Planner, device: torch.device, report: Report) -> Res
         suite=planner.suite.name,
         seed=job.seed,
         model=_model(job, planner),
-        protocol=_protocol(job),
+        protocol=protocol_of(job),
         data=job.parts.get("data", {}),
         env=environment(),
         cost={"wall_s": time.perf_counter() - clock, **_memory()},
         time={"start": started.isoformat(), "end": datetime.now(UTC).isoformat()},
         **{**found, "facts": {**found["facts"], "parts": job.parts}},
     )
-    result.write(job.path, record)
+    return _written(job.path, record)
+
+
+def _written(path: Path, record: Result) -> Result:
+    """The record, kept at its path; where it cannot be kept, a failed one that says why."""
+    try:
+        result.write(path, record)
+    except Fault as fault:
+        why = str(fault) if record.status == "ok" else f"{record.message}; and its record could not be kept: {fault}"
+        reason = fault.reason if record.status == "ok" else record.reason
+        return record.model_copy(update={"status": "failed", "reason": reason, "message": why})
     return record
 
 
@@ -86,13 +99,15 @@ def _benchmark(job: Job, planner: Planner, device: torch.device, report: Report)
     assert job.path is not None
     path = planner.weights(job.entry, job.seed)
     backbone = checkpoint.load(path).to(device).to(memory_format=torch.channels_last)
+    splits = {role: planner.split(reference) for role, reference in job.protocol.data.items()}
+    require_same_classes(splits)
     work = job.path.parent / "work"
     work.mkdir(exist_ok=True)
     task = Task(
         protocol=job.protocol,
         checkpoint=path,
         backbone=backbone,
-        splits={role: planner.split(reference) for role, reference in job.protocol.data.items()},
+        splits=splits,
         roots={name: planner.suite.folder(name) for name in job.protocol.roots},
         work=work,
         cache=planner.home / "features",
@@ -134,8 +149,9 @@ def _failure(error: Exception, folder: Path) -> dict[str, Any]:
     elif isinstance(error, MemoryError):
         reason, message = "oom-host", f"the machine ran out of memory ({error})"
     else:
-        (folder / "traceback.txt").write_text(traceback.format_exc())
-        message += f" (traceback: {folder / 'traceback.txt'})"
+        with suppress(OSError):  # a full disk: the sentence alone has to do
+            (folder / "traceback.txt").write_text(traceback.format_exc())
+            message += f" (traceback: {folder / 'traceback.txt'})"
     return {"status": "failed", "reason": reason, "message": message}
 
 
@@ -148,15 +164,16 @@ def _model(job: Job, planner: Planner) -> dict[str, Any]:
         "recipe": job.entry.recipe.name,
         "method": job.entry.method,
     }
-    if planner.given is not None:
-        model |= {"recipe": "given", "method": "given"}
-    if path.exists():
+    with suppress(Fault):  # no weights, or damaged ones: the message of the record says so
         meta = checkpoint.describe(path)
+        if job.entry.method == GIVEN:
+            model["recipe"] = origin(meta)
         model |= {"weights_sha256": meta.sha256, "tensors": meta.tensors, "arch": meta.arch}
     return model
 
 
-def _protocol(job: Job) -> dict[str, Any]:
+def protocol_of(job: Job) -> dict[str, Any]:
+    """What a record says of the recipe or protocol that made it."""
     if job.protocol is None:
         return {"name": "pretrain", "version": job.entry.recipe.version, "settings": facts(job.entry.recipe)}
     p = job.protocol

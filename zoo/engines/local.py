@@ -1,7 +1,7 @@
 """Runs each job in a process of its own: GPU slots, pretraining over several GPUs, one crash stopping nothing.
 
 A job is an argv, `python -m zoo.run MODEL --benchmarks NAME`, and its only output is its record. A child that is
-killed without leaving one gets a `failed` record in its stead: here its reason and log are printed, and the next
+killed without leaving one gets a `failed` record in its stead (ended.py): its log's end is printed here, and the next
 call runs the job again from its own last checkpoint.
 """
 
@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.engines.ended import leave
 from zoo.plan import Job
 from zoo.progress import Display
 from zoo.suite import draw
@@ -34,20 +36,37 @@ class Child:
     process: subprocess.Popen[bytes]
     gpus: list[str]
     log: Path
+    job: Job
+    started: datetime
 
 
 def run(call: Call, jobs: list[Job], gpus: int, again: bool) -> bool:
-    """Pretrains every model, then runs all benchmarks on the free slots; returns whether a job failed."""
+    """Pretrains every model, then runs all benchmarks on the free slots; returns whether a job failed.
+
+    Benchmarks that a foreign trainer runs take every slot, for it shares its batch among GPUs; they wait until the
+    others, which take one slot each, are done.
+    """
     draw(call.suite)
     slots = _slots(gpus)
     display = Display(len(jobs))
     failed = False
-    todo = [job for job in call.plan() if again or job.state != "done"]
-    pretraining = [job for job in todo if job.protocol is None and job.state != "skip"]
+    pretraining = [job for job in _runnable(call.plan(), again) if job.protocol is None]
     for job in pretraining:  # one after the other: each takes every slot
         failed |= _all([(job, slots)], call, slots, display, again)
-    rest = [job for job in call.plan() if job.protocol is not None and (again or job.state not in ("done", "skip"))]
-    return _all([(job, slots[:1]) for job in rest], call, slots, display, again) or failed
+    plan = call.plan()
+    failed |= any(job.state == "failed" and job.path is None for job in plan)
+    rest = [job for job in _runnable(plan, again) if job.protocol is not None]
+    wanted = sorted(((job, _wanted(job, slots)) for job in rest), key=lambda one: len(one[1]))
+    return _all(wanted, call, slots, display, again) or failed
+
+
+def _runnable(jobs: list[Job], again: bool) -> list[Job]:
+    """Jobs to start a child for. One without a path lacks its data or, with a failed pretraining, its weights."""
+    return [job for job in jobs if job.path is not None and job.state != "skip" and (again or job.state != "done")]
+
+
+def _wanted(job: Job, slots: list[str]) -> list[str]:
+    return slots if job.protocol is None or job.protocol.roots else slots[:1]
 
 
 def _slots(gpus: int) -> list[str]:
@@ -68,7 +87,7 @@ def _all(jobs: list[tuple[Job, list[str]]], call: Call, slots: list[str], displa
             for child in [child for child in running if child.process.poll() is not None]:
                 running.remove(child)
                 free += child.gpus
-                failed |= _finished(child, display)
+                failed |= _finished(child, call.suite.name, display)
             time.sleep(POLL_SECONDS)
     finally:
         _stop(running)
@@ -81,14 +100,19 @@ def _start(job: Job, gpus: list[str], call: Call, display: Display, again: bool)
     logs = call.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"{job.entry.name}-{job.name}-s{job.seed}.log"
-    several = len(gpus) > 1
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={len(gpus)}"] if several else []
     environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {})}
     with log.open("wb") as out:
-        argv = [sys.executable, *launcher, "-m", "zoo.run", *arguments(job, call, again)]
+        argv = [sys.executable, *_launcher(job, gpus), "-m", "zoo.run", *arguments(job, call, again)]
         process = subprocess.Popen(argv, stdout=out, stderr=out, env=environment, start_new_session=True)
     display.line(f"{label}: started, log {log}")
-    return Child(label, process, gpus, log)
+    return Child(label, process, gpus, log, job, datetime.now(UTC))
+
+
+def _launcher(job: Job, gpus: list[str]) -> list[str]:
+    """What starts a process per GPU: for pretraining alone, because a foreign trainer starts its own."""
+    if job.protocol is not None or len(gpus) < 2:
+        return []
+    return ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={len(gpus)}"]
 
 
 def arguments(job: Job, call: Call, again: bool) -> list[str]:
@@ -100,12 +124,13 @@ def arguments(job: Job, call: Call, again: bool) -> list[str]:
     return words + (["--overwrite", "always"] if again else [])
 
 
-def _finished(child: Child, display: Display) -> bool:
-    """Says how a child ended; True if it failed."""
+def _finished(child: Child, suite: str, display: Display) -> bool:
+    """Says how a child ended, and records it where the child could not; True if it failed."""
     code = child.process.returncode
     if code == 0:
         display.line(f"{child.label}: done")
         return False
+    leave(child.job, suite, code, child.started, child.log)
     ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     last = "\n    ".join(child.log.read_text(errors="replace").splitlines()[-5:])
     display.line(f"{child.label}: FAILED ({ended}), log {child.log}\n    {last}")
