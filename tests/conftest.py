@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import scenes
+from tests.planned import PROTOCOLS
+from zoo.suite import Suite
+
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
@@ -41,3 +45,10 @@ def sample(samples: Path) -> Callable[[str], Path]:
         return samples / name
 
     return find
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """A suite of three protocols on a few images."""
+    images = scenes.folder(tmp_path / "images", per_class=4)
+    return Suite("own", "smoke", tmp_path, data={"imagenet": images}, protocols=PROTOCOLS)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.mm import boxes, label_maps, pictures
+from benchmarks.mm import boxes, pictures
 from pretrain.faults import Fault
 
 SIZE = (40, 30)  # width, height
@@ -256,59 +256,6 @@ def test_differing_categories_are_refused() -> None:
         boxes.same_classes(one, other, (Path("a"), Path("b")))
     with pytest.raises(Fault, match="different categories: bird"):
         boxes.same_classes(one, boxes.Report(1, ("cat", "dog", "bird")), (Path("a"), Path("b")))
-
-
-def masked(root: Path, ids: list[list[int]]) -> list[label_maps.Pair]:
-    pairs = []
-    for i, values in enumerate(ids):
-        image, mask = picture(root / f"{i}.jpg"), root / f"{i}.png"
-        full = np.resize(np.array(values, dtype=np.uint8), (SIZE[1], SIZE[0]))
-        Image.fromarray(full).save(mask)
-        pairs.append(label_maps.Pair(image, mask))
-    return pairs
-
-
-def test_masks_are_counted(tmp_path: Path) -> None:
-    pairs = masked(tmp_path, [[0, 2, 255], [255]])
-    assert label_maps.check(pairs, 3) == {"masks_all_ignored": 1, "classes_absent": 1}
-
-
-def test_masks_without_one_labelled_pixel_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Fault, match=r"all 2 masks hold 255 alone, expected pixels of 0 to 2: .*0\.png") as error:
-        label_maps.check(masked(tmp_path, [[255], [255]]), 3)
-    assert error.value.reason == "data-corrupt"
-
-
-def test_ids_out_of_range_are_named(tmp_path: Path) -> None:
-    pairs = masked(tmp_path, [[0, 1], [0, 3, 200]])
-    with pytest.raises(Fault, match=r"1 of 2 masks hold ids \[3, 200\], expected 0 to 2 or 255: .*1\.png"):
-        label_maps.check(pairs, 3)
-
-
-def test_masks_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    pairs = masked(tmp_path, [[0, 1]])
-    picture(pairs[0].image, (41, 30))
-    with pytest.raises(Fault, match=r"0\.png is \(40, 30\), its image \(41, 30\)"):
-        label_maps.check(pairs, 2)
-    picture(pairs[0].mask)
-    with pytest.raises(Fault, match=r"0\.png is in colour"):
-        label_maps.check(pairs, 2)
-    pairs[0].mask.unlink()
-    with pytest.raises(Fault, match=r"0\.png"):
-        label_maps.check(pairs, 2)
-
-
-def test_cityscapes_with_original_ids_alone_says_how_to_convert(tmp_path: Path) -> None:
-    picture(tmp_path / "leftImg8bit" / "train" / "ulm" / "ulm_0_0_leftImg8bit.png")
-    raw = picture(tmp_path / "gtFine" / "train" / "ulm" / "ulm_0_0_gtFine_labelIds.png")
-    with pytest.raises(Fault, match="csCreateTrainIdLabelImgs"):
-        label_maps.cityscapes_pairs(tmp_path, "train")
-    raw.rename(raw.with_name("ulm_0_0_gtFine_labelTrainIds.png"))
-    assert [pair.mask.name for pair in label_maps.cityscapes_pairs(tmp_path, "train")] == [
-        "ulm_0_0_gtFine_labelTrainIds.png"
-    ]
-    with pytest.raises(Fault, match=r"no \*_leftImg8bit\.png below"):
-        label_maps.cityscapes_pairs(tmp_path, "val")
 
 
 def test_the_blood_cells_pass(sample: Callable[[str], Path]) -> None:

@@ -52,11 +52,11 @@ def test_numbers_are_the_accepted_ones(home: Path) -> None:
     accepted, found = golden.accepted(), golden.collect(home)
     shapes = [{m: {p: set(v) for p, v in x.numbers.items()} for m, x in every.items()} for every in (accepted, found)]
     assert shapes[0] == shapes[1]
-    for model, (weights, protocols) in accepted.items():
-        tolerance = golden.SAME_WEIGHTS if found[model].weights == weights else golden.OTHER_WEIGHTS
+    same = all(found[model].weights == weights for model, (weights, _) in accepted.items())
+    for model, (_, protocols) in accepted.items():
         for protocol, metrics in protocols.items():
             for name, value in metrics.items():
-                expected = pytest.approx(value, abs=tolerance)
+                expected = pytest.approx(value, abs=golden.tolerance(model, same))
                 assert found[model].numbers[protocol][name] == expected, (model, protocol, name)
 
 

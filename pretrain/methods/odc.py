@@ -161,8 +161,7 @@ class ODC(Method):
         return {**vars(self.memory), "previous": self._previous, "initial": self._initial}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self._previous = state.pop("previous")
-        self._initial = state.pop("initial", self._initial)  # runs begun by an earlier version have none
+        self._previous, self._initial = state.pop("previous"), state.pop("initial")
         self.memory = memories.Memory(**state)
 
     def diagnostics(self) -> dict[str, float]:
