@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.protocol import Task
-from benchmarks.result import weights_identity
-from pretrain import files
-from pretrain.backbone import Backbone
-from pretrain.checkpoint import describe
-from pretrain.faults import Fault
-from pretrain.loader import open_loader
-from pretrain.recipe import View, facts
-from pretrain.split import Split
+from benchmarks.contract.task import Task
+from pretrain.base import files
+from pretrain.base.faults import Fault
+from pretrain.base.identity import digest
+from pretrain.base.settings import plain
+from pretrain.data.loader import open_loader
+from pretrain.data.split import Split
+from pretrain.data.view import View
+from pretrain.nets.backbone import Backbone
+from pretrain.nets.checkpoint import describe
 
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Take = Callable[[Backbone, Tensor], list[Tensor]]
 BATCH = 256
 POOLED = 9216  # largest flattened size of a pooled map; ResNet-50 at 224: 9216, 9216, 8192, 9216, 8192
 
-# Average pooling (kernel, stride, padding) of the five maps of a ResNet-50 at 224 px, from the FAIR benchmark.
+# Average pooling (kernel, stride, padding) of the five maps of a ResNet-50 at 224 px, from the FAIR
+# benchmark.
 RESNET50_POOLS = ((10, 10, 4), (16, 8, 0), (13, 5, 0), (8, 3, 0), (6, 1, 0))
 RESNET50_MAPS = ((64, 112), (256, 56), (512, 28), (1024, 14), (2048, 7))
 
@@ -33,8 +36,9 @@ RESNET50_MAPS = ((64, 112), (256, 56), (512, 28), (1024, 14), (2048, 7))
 def pool(maps: list[Tensor], limit: int = POOLED) -> list[Tensor]:
     """Feature1 to Feature5 as (B, C_i, g_i, g_i).
 
-    ResNet-50 at 224 px uses the published kernels (zeros of the padding count in the mean). Any other map is averaged
-    over an even grid of the largest side g with C * g^2 <= limit, which gives the same sizes for ResNet-50.
+    ResNet-50 at 224 px uses the published kernels (zeros of the padding count in the mean). Any other map is
+    averaged over an even grid of the largest side g with C * g^2 <= limit, which gives the same sizes for
+    ResNet-50.
     """
     shapes = tuple((m.shape[1], m.shape[2]) for m in maps)
     if shapes == RESNET50_MAPS and limit == POOLED:
@@ -47,7 +51,7 @@ def grid(m: Tensor, limit: int) -> int:
     return max(1, min(int((limit / m.shape[1]) ** 0.5), m.shape[2], m.shape[3]))
 
 
-def pooled(task: Task, role: str, view: View, limit: int) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+def pooled(task: Task, role: str, view: View, limit: int) -> list[Array]:
     """Five float32 arrays (N, C_i * g_i^2) of a split, flattened as channel, row, column; memory-mapped."""
 
     def take(backbone: Backbone, x: Tensor) -> list[Tensor]:
@@ -62,24 +66,17 @@ def average(task: Task, role: str, view: View) -> Tensor:
     return torch.from_numpy(np.array(array))
 
 
-def _cached(task: Task, role: str, view: View, kind: str, take: Any, count: int) -> list[Any]:
-    split = task.splits[role]
-    identity = [
-        weights_identity(describe(task.checkpoint)),
-        split.fingerprint(),
-        facts(view),
-        kind,
-        str(task.device.type),
-    ]
-    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+def _cached(task: Task, role: str, view: View, kind: str, take: Take, count: int) -> list[Array]:
+    weights = describe(task.checkpoint).identity()
+    name = digest([weights, task.fingerprints[role], plain(view), kind, task.device.type])
     paths = [task.cache / f"{name}-{i + 1}.npy" for i in range(count)]
     if not all(path.exists() for path in paths):
-        for path, array in zip(paths, _extract(task, split, view, take), strict=True):
+        for path, array in zip(paths, _extract(task, task.splits[role], view, take), strict=True):
             _store(path, array)
     return [np.load(path, mmap_mode="r") for path in paths]
 
 
-def _store(path: Path, array: Any) -> None:
+def _store(path: Path, array: Array) -> None:
     def save(aside: Path) -> None:
         with aside.open("wb") as file:
             np.save(file, array)
@@ -88,12 +85,12 @@ def _store(path: Path, array: Any) -> None:
 
 
 @torch.no_grad()
-def _extract(task: Task, split: Split, view: View, take: Any) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
+def _extract(task: Task, split: Split, view: View, take: Take) -> list[Array]:
     """Arrays of features in the order of the split; raises Fault (nan) if one is not finite."""
     backbone = task.backbone.eval()
     loader = open_loader(split, [view], backbone.input, task.seed, task.device)
     order = np.arange(len(split), dtype=np.int64)
-    arrays: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+    arrays: list[Array] = []
     at = 0
     for batch in loader.batches(order, BATCH, epoch=0):
         parts = [part.float().cpu().numpy() for part in take(backbone, channels_last(batch.views[0]))]
@@ -110,7 +107,9 @@ def _extract(task: Task, split: Split, view: View, take: Any) -> list[np.ndarray
 
 
 def pixels(task: Task, role: str, view: View) -> Tensor:
-    """The normalised pixels of a view, flattened, float32 (N, 3 * S * S): the floor that features must beat."""
+    """The normalised pixels of a view, flattened, float32 (N,
+    3 * S * S): the floor that features must beat.
+    """
     array = _cached(task, role, view, "pixels", lambda _, x: [x.contiguous().flatten(1)], count=1)[0]
     return torch.from_numpy(np.array(array))
 

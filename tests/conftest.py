@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from pretrain.data.embedded.digits import SMOKE, write
 from tests import scenes
 from tests.planned import PROTOCOLS
-from zoo.suite import Suite
+from zoo.suites.suite import Suite
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """One thread, as forked children have: another number adds in another order. Small tensors are faster, too."""
+    """One thread, as forked children have: another number adds in another order. Small tensors are faster,
+    too.
+    """
     kept = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -26,8 +29,18 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded data sets of the smoke size, written once; nobody changes them."""
+    root = tmp_path_factory.mktemp("digits") / "smoke"
+    write(root, SMOKE)
+    return root
+
+
+@pytest.fixture(scope="session")
 def samples() -> Path:
-    """Folder of sample photographs (ZOO_SAMPLE_DATA, or ../shared/data); tests that need it skip without it."""
+    """Folder of sample photographs (ZOO_SAMPLE_DATA, or ../shared/data); tests that need it skip without
+    it.
+    """
     here = Path(__file__).parents[1]
     path = Path(os.environ.get("ZOO_SAMPLE_DATA", here.parent / "shared" / "data"))
     if not path.exists():
@@ -51,4 +64,11 @@ def sample(samples: Path) -> Callable[[str], Path]:
 def suite(tmp_path: Path) -> Suite:
     """A suite of three protocols on a few images."""
     images = scenes.folder(tmp_path / "images", per_class=4)
-    return Suite("own", "smoke", tmp_path, data={"imagenet": images}, protocols=PROTOCOLS)
+    return Suite(
+        name="own",
+        variant="smoke",
+        root=tmp_path,
+        data={"imagenet": images},
+        overrides={"odc": {"batch_size": 4, "clusters": 4, "epochs": 1}},
+        protocols=PROTOCOLS,
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.multiprocessing
 
-from pretrain import dist
+from pretrain.base import dist
 
 
 def run(worker: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:

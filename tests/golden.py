@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import result
+from benchmarks.contract import result
 
 FILE = Path(__file__).parent / "golden" / "smoke.json"
-# Points by which a number may differ before it must be accepted anew. Where all weights are the accepted ones the
-# arithmetic is the same to the last bit, and numbers are too. Elsewhere training has amplified the rounding, which
-# differs between processors; a frozen random backbone does not.
+# Points by which a number may differ before it must be accepted anew. Where all weights are the accepted ones
+# the arithmetic is the same to the last bit, and numbers are too. Elsewhere training has amplified the
+# rounding, which differs between processors; a frozen random backbone does not.
 SAME, TRAINED, RANDOM = 0.1, 6.0, 2.0
 
 Numbers = dict[str, dict[str, float]]  # protocol -> metric -> value

@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import result
-from benchmarks.result import Metric, Result
-from pretrain import checkpoint
-from pretrain.backbone import build
-from zoo.plan import Job, Planner
-from zoo.suite import Suite
+from benchmarks.contract import result
+from benchmarks.contract.score import Score
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed as changed_settings
+from pretrain.nets import checkpoint
+from pretrain.nets.archs import build
+from zoo.jobs.record import made
+from zoo.plan.job import Job, Plan
+from zoo.plan.planner import Planner
+from zoo.request import Request
+from zoo.store import Store
+from zoo.suites.suite import Entry, Suite, Trained
 
 PROTOCOLS = ("imagenet_linear", "imagenet_knn", "clustering")
 
 
+def request(suite: Suite, home: Path, *entries: Entry, seeds: tuple[int, ...] = (0,)) -> Request:
+    """Every benchmark of a suite for ODC, or for other entries."""
+    models = entries or (suite.entry("odc"),)
+    asked = frozenset(entry.name for entry in models)
+    return Request(suite, Store(home), models, tuple(suite.catalogue().values()), seeds, asked)
+
+
+def plan(suite: Suite, home: Path) -> Plan:
+    """The plan of ODC, made anew."""
+    return Planner(request(suite, home)).plan()
+
+
 def jobs(suite: Suite, home: Path) -> dict[str, Job]:
-    planner = Planner(suite, home)
-    return {job.name: job for job in planner.jobs([suite.entry("odc")], list(suite.catalogue().values()), [0])}
+    """Its jobs by name."""
+    return {job.name: job for job in plan(suite, home)}
 
 
-def pretend(job: Job, suite: Suite, status: str = "ok") -> None:
-    """Leaves the record that a finished job would leave."""
+def pretend(job: Job, suite: Suite, fault: Fault | None = None) -> None:
+    """Leaves the record, and the weights, that a job would leave when it ends."""
+    from datetime import UTC, datetime
+
     assert job.path is not None
-    if job.protocol is None:
+    if job.protocol is None and isinstance(job.entry, Trained):
         recipe = job.entry.recipe
         backbone = build(recipe.arch, recipe.input, 0)
         checkpoint.save(job.path.parent / "backbone.safetensors", backbone, recipe.arch, {})
-    record = Result(
-        key=job.key,
-        suite=suite.name,
-        status=status,  # type: ignore[arg-type]
-        reason=None if status == "ok" else "nan",
-        message=None if status == "ok" else "the loss is nan",
-        model={"name": "odc"},
-        protocol={"name": job.name},
-        data={},
-        seed=0,
-        metrics=[Metric(name="top1", value=1.0, unit="%", better="higher", split="val", n=1)],
-        facts={"parts": job.parts},
-        env={},
-        cost={},
-        time={"start": "2026-01-01", "end": "2026-01-01"},
-    )
-    result.write(job.path, record)
+    scores = [Score("top1", 1.0, 1, "val")]
+    result.write(job.path, made(job, suite.name, datetime.now(UTC), fault, scores))
 
 
 def finish(suite: Suite, home: Path) -> None:
+    """Leaves the records of all of ODC's jobs."""
     pretend(jobs(suite, home)["pretrain"], suite)
     for name in PROTOCOLS:
         pretend(jobs(suite, home)[name], suite)
 
 
 def changed(suite: Suite, name: str, **fields: object) -> Suite:
-    return replace(suite, overrides={name: fields})
+    """The suite with settings of a model or benchmark overridden."""
+    mine = {**suite.overrides.get(name, {}), **fields}
+    return changed_settings(suite, overrides={**suite.overrides, name: mine})

@@ -1,4 +1,6 @@
-"""A handful of images on disk, for tests that need some: not the embedded scenes, which take seconds to draw."""
+"""A handful of images on disk, for tests that need some: not the embedded scenes, which take seconds to
+draw.
+"""
 
 from __future__ import annotations
 

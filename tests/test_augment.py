@@ -1,4 +1,6 @@
-"""Views are pure functions of (seed, epoch, sample, view), and each operation is the one that the papers used."""
+"""Views are pure functions of (seed, epoch, sample, view), and each operation is the one that the papers
+used.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from pretrain import augment
-from pretrain.recipe import Input, View
+from pretrain.data import augment
+from pretrain.data.view import Input, View
 
+# Columns of the uniform numbers that colour an image.
+JITTER, HUE, WIDTH, LIGHTING = 3, 6, 13, 26
 PLAIN = Input(size=8, resize=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 rng = np.random.default_rng(0)
 
@@ -68,7 +72,9 @@ def test_centre_and_warp_are_torchvisions(width: int, height: int) -> None:
 def test_random_crop_reaches_every_place_of_the_centre_square() -> None:
     image = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)[..., None].repeat(3, 2))
     view = View(size=4, geometry="random-crop", resize=6)
-    corners = {int(augment.crop(image, view, row)[0, 0, 0]) for row in augment.uniforms(0, 0, np.arange(200), 0, 24)}
+    corners = {
+        int(augment.crop(image, view, row)[0, 0, 0]) for row in augment.uniforms(0, 0, np.arange(200), 0, 24)
+    }
     assert corners == {6 * y + x for y in range(3) for x in range(3)}
 
 
@@ -91,37 +97,59 @@ def test_flip_mirrors_its_share_of_the_images() -> None:
     assert 150 < int(flipped.sum()) < 250
 
 
+def coloured(pixels: torch.Tensor, view: View, drawn: dict[int, list[float]]) -> torch.Tensor:
+    """Finished views of uint8 pixels (B, S, S, 3), where some draws of each image are given and others 0."""
+    u = torch.zeros(len(pixels), augment.COLOUR_DRAWS)
+    for column, values in drawn.items():
+        u[:, column] = torch.tensor(values)
+    return augment.finish(pixels, view, u, PLAIN)
+
+
+def noise(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random images as a loader hands them over, uint8 (n, S, S, 3), and as tensors in [0, 1]."""
+    pixels = torch.from_numpy(rng.integers(0, 256, (n, side, side, 3), dtype=np.uint8))
+    pixels[0, 0, 0] = 128  # a gray pixel has no hue
+    return pixels, pixels.permute(0, 3, 1, 2) / 255
+
+
 @pytest.mark.parametrize("shift", [-0.5, -0.2, 0.0, 0.3])
 def test_hue_is_torchvisions(shift: float) -> None:
-    x = torch.rand(4, 3, 5, 5)
-    x[0, :, 0, 0] = 0.5  # a gray pixel has no hue
-    ours = augment._shift_hue(x, torch.full((4,), shift))
+    pixels, x = noise(4, 5)
+    view = View(size=5, flip=0.0, jitter=(0.0, 0.0, 0.0, 0.5))
+    ours = coloured(pixels, view, {HUE: [shift + 0.5] * 4})
     torch.testing.assert_close(ours, reference.adjust_hue(x, shift), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_brightness_contrast_saturation_are_torchvisions(kind: int) -> None:
-    x = torch.rand(1, 3, 6, 6)
+    pixels, x = noise(1, 6)
     theirs = (reference.adjust_brightness, reference.adjust_contrast, reference.adjust_saturation)[kind]
+    strength = tuple(float(i == kind) for i in range(3))
     for factor in (0.2, 1.0, 1.7):
-        ours = augment._scale(x, kind, torch.tensor([factor]))
-        torch.testing.assert_close(ours, theirs(x, factor), atol=2e-3, rtol=0)  # luma weights of 3 and 4 digits
+        view = View(size=6, flip=0.0, jitter=(*strength, 0.0))
+        ours = coloured(pixels, view, {JITTER + kind: [factor / 2]})
+        # The luma weights have three digits here and four there.
+        torch.testing.assert_close(ours, theirs(x, factor), atol=2e-3, rtol=0)
 
 
 def test_blur_is_a_gaussian_of_the_drawn_width() -> None:
-    x = torch.rand(2, 3, 24, 24)
-    ours = augment._blur(x, (0.1, 2.0), torch.tensor([0.0, 1.0]))
+    pixels, x = noise(2, 24)
+    view = View(size=24, flip=0.0, blur=1.0, blur_sigma=(0.1, 2.0))
+    ours = coloured(pixels, view, {WIDTH: [0.0, 1.0]})
     torch.testing.assert_close(ours[:1], x[:1], atol=1e-4, rtol=0)
     wide = reference.gaussian_blur(x[1:, :, :, :], [13, 13], [2.0, 2.0])
     torch.testing.assert_close(ours[1:, :, 7:-7, 7:-7], wide[:, :, 7:-7, 7:-7], atol=1e-4, rtol=0)
 
 
 def test_lighting_by_hand() -> None:
-    """One image, normal draws forced to (1, 0, 0) by u: the first eigenvector times 0.1 times its eigenvalue."""
-    u = torch.tensor([[1 - math.exp(-0.5), 0, 0, 0, 0.25, 0.25]])
-    noise = augment._lighting(0.1, u, torch.zeros(1, 3, 1, 1)).flatten()
+    """A black image, normal draws forced to (1, 0, 0): the first eigenvector times 0.1 times its
+    eigenvalue.
+    """
+    draws = dict(enumerate([1 - math.exp(-0.5), 0, 0, 0, 0.25, 0.25], start=LIGHTING))
+    black = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    found = coloured(black, View(size=8, flip=0.0, lighting=0.1), {i: [v] for i, v in draws.items()})
     expected = torch.tensor([-0.5675, -0.5808, -0.5836]) * 0.1 * 0.2175
-    torch.testing.assert_close(noise, expected, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(found, expected.view(1, 3, 1, 1).expand_as(found), atol=1e-6, rtol=1e-4)
 
 
 def test_jitter_order_differs_between_images_and_probability_is_kept() -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pretrain import checkpoint
-from pretrain.backbone import ARCHS, build
-from pretrain.faults import Fault
-from pretrain.recipe import Input
+from pretrain.base.faults import Fault
+from pretrain.data.view import Input
+from pretrain.nets import checkpoint
+from pretrain.nets.archs import ARCHS, build
 
 GIVEN = Input(size=32, resize=36, std=(0.228, 0.224, 0.225), sobel=True)
 
@@ -32,7 +32,9 @@ def test_weights_and_preprocessing_come_back(saved: Path) -> None:
 
 
 def test_equal_weights_have_equal_hashes_whatever_the_file(saved: Path, tmp_path: Path) -> None:
-    other = checkpoint.save(tmp_path / "b", build("resnet10_narrow", GIVEN, 3), "resnet10_narrow", {"recipe": "s"})
+    other = checkpoint.save(
+        tmp_path / "b", build("resnet10_narrow", GIVEN, 3), "resnet10_narrow", {"recipe": "s"}
+    )
     assert other.sha256 == checkpoint.describe(saved).sha256
     assert checkpoint.weights_hash(build("resnet10_narrow", GIVEN, 4).state_dict()) != other.sha256
 
@@ -72,7 +74,9 @@ def test_what_is_not_a_checkpoint_is_named(tmp_path: Path, content: bytes, said:
 @pytest.mark.parametrize("change", ["drop", "rename", "reshape"])
 def test_every_tensor_must_match(saved: Path, change: str) -> None:
     state = load_file(saved)
-    header = json.loads(saved.read_bytes()[8 : 8 + int.from_bytes(saved.read_bytes()[:8], "little")])["__metadata__"]
+    header = json.loads(saved.read_bytes()[8 : 8 + int.from_bytes(saved.read_bytes()[:8], "little")])[
+        "__metadata__"
+    ]
     tensor = state.pop("layer1.0.conv1.weight")
     if change == "rename":
         state["backbone.layer1.0.conv1.weight"] = tensor
@@ -84,6 +88,7 @@ def test_every_tensor_must_match(saved: Path, change: str) -> None:
     assert raised.value.reason == "weights-mismatch"
 
 
+@pytest.mark.slow
 def test_resnet50_is_torchvisions() -> None:
     """Same names, same numbers: weights of this zoo load anywhere."""
     from torchvision.models import resnet50
@@ -100,7 +105,7 @@ def test_resnet50_is_torchvisions() -> None:
 
 
 def test_sobel_front_end_equals_its_two_convolutions() -> None:
-    from pretrain.backbone import Sobel
+    from pretrain.nets.sobel import Sobel
 
     gray, edges = torch.nn.Conv2d(3, 1, 1, bias=False), torch.nn.Conv2d(1, 2, 3, padding=1, bias=False)
     gray.weight.data.fill_(1 / 3)

@@ -1,7 +1,10 @@
-"""Splits are read strictly: the right labels, and one sentence with file and line where something is wrong."""
+"""Splits are read strictly: the right labels, and one sentence with file and line where something is
+wrong.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from pretrain import folder, loader
-from pretrain.datasets import imagenet, voc07
-from pretrain.faults import Fault
-from pretrain.recipe import Input, centre_view
-from pretrain.split import Split, from_list, require_same_classes
+from pretrain.base.faults import Fault
+from pretrain.data import loader
+from pretrain.data.fingerprint import Fingerprints, Inventory, of_split
+from pretrain.data.sets import imagenet, voc07
+from pretrain.data.split import Split, from_list, require_same_classes
+from pretrain.data.view import Input, centre_view
 from tests import scenes
 
 GIVEN = Input(size=8, resize=8)
-
-
-def test_every_data_set_states_layout_splits_and_counts() -> None:
-    modules = [folder.load("pretrain.datasets", name) for name in folder.names("pretrain.datasets")]
-    sets = [module for module in modules if hasattr(module, "split")]
-    assert len(sets) >= 5
-    for module in sets:
-        assert module.LAYOUT
-        assert set(module.COUNTS) <= set(module.SPLITS)
 
 
 def voc(root: Path, values: dict[str, str], ids: str = "000001\n000002\n000003\n") -> Path:
@@ -39,8 +34,11 @@ def voc(root: Path, values: dict[str, str], ids: str = "000001\n000002\n000003\n
 
 def test_voc_values_become_present_absent_and_ignored(tmp_path: Path) -> None:
     """File 1 / -1 / 0 (present, absent, only difficult) -> 1 / 0 / -1; classes in alphabetical order."""
-    files = {"cat_test.txt": "000001  1\n000002 -1\n000003  0\n", "ant_test.txt": "000001 -1\n000002  1\n000003 -1\n"}
-    split = voc07.split(voc(tmp_path, {**files, "cat_left_test.txt": "odd"}), "test")
+    files = {
+        "cat_test.txt": "000001  1\n000002 -1\n000003  0\n",
+        "ant_test.txt": "000001 -1\n000002  1\n000003 -1\n",
+    }
+    split = voc07.read(voc(tmp_path, {**files, "cat_left_test.txt": "odd"}), "test")
     assert split.classes == ("ant", "cat")
     assert split.labels is not None
     assert split.labels.tolist() == [[0, 1], [1, 0], [0, -1]]
@@ -50,14 +48,18 @@ def test_voc_values_become_present_absent_and_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "ids", "said"),
     [
-        ("000001 1\n000002 2\n000003 1\n", "000001\n000002\n000003\n", "cat_test.txt:2: expected 'id 1|0|-1'"),
+        (
+            "000001 1\n000002 2\n000003 1\n",
+            "000001\n000002\n000003\n",
+            "cat_test.txt:2: expected 'id 1|0|-1'",
+        ),
         ("000001 1\n", "000001\n000002\n", "its 1 ids differ from the 2"),
         ("000001 1\n000002 1\n", "000002\n000001\n", "expected ids in sorted order"),
     ],
 )
 def test_voc_lists_are_checked(tmp_path: Path, text: str, ids: str, said: str) -> None:
     with pytest.raises(Fault, match=said.replace("|", r"\|")):
-        voc07.split(voc(tmp_path, {"cat_test.txt": text}, ids), "test")
+        voc07.read(voc(tmp_path, {"cat_test.txt": text}, ids), "test")
 
 
 @pytest.mark.parametrize(("line", "number"), [("a/b.jpg", 2), ("a/b.jpg x", 2), (" 3", 2)])
@@ -75,20 +77,65 @@ def test_a_path_with_blanks_keeps_them(tmp_path: Path) -> None:
     assert split.labels.tolist() == [7]
 
 
-def test_a_fingerprint_sees_names_sizes_and_labels(tmp_path: Path) -> None:
-    root = scenes.folder(tmp_path, per_class=2)
-    split = imagenet.split(root, "train")
-    first = split.fingerprint()
-    assert imagenet.split(root, "train").fingerprint() == first
+def printed(split: Split, memory: Path) -> str:
+    return Fingerprints(memory).of(split.name, lambda: of_split(split)).fingerprint
+
+
+def test_a_fingerprint_sees_names_contents_and_labels(tmp_path: Path) -> None:
+    root, memory = scenes.folder(tmp_path / "images", per_class=2), tmp_path / "memory"
+    split = imagenet.read(root, "train")
+    first = printed(split, memory)
+    assert printed(imagenet.read(root, "train"), tmp_path / "other memory") == first
     assert split.labels is not None
-    moved = Split(split.name, split.root, split.files, split.labels[::-1].copy(), split.classes)
-    assert moved.fingerprint() != first
-    path = split.path(0)
+    moved = replace(split, labels=split.labels[::-1].copy())
+    assert printed(moved, tmp_path / "moved") != first
+    renamed = replace(split, classes=("ant", "bee", "cat"))
+    assert printed(renamed, tmp_path / "renamed") != first
+    path, other = split.path(0), split.path(1)
+    path.rename(path.with_name("aside"))
+    other.rename(path)
+    path.with_name("aside").rename(other)  # the same names and contents, exchanged
+    assert printed(split, memory) != first
     path.write_bytes(path.read_bytes() + b"x")
-    assert split.fingerprint() != first
+    assert printed(split, memory) != first
     path.unlink()
-    with pytest.raises(Fault, match="which is not there"):
-        split.fingerprint()
+    with pytest.raises(
+        Fault, match=r"1 of the files that images/train names are not there, first .*000\.png"
+    ):
+        printed(split, memory)
+
+
+def test_a_fingerprint_does_not_depend_on_the_place_of_the_data(tmp_path: Path) -> None:
+    one, two = (imagenet.read(scenes.folder(tmp_path / name), "train") for name in ("here", "there"))
+    assert printed(one, tmp_path / "memory") == printed(two, tmp_path / "memory")
+
+
+def test_a_second_look_lists_nothing_until_a_file_is_added(tmp_path: Path) -> None:
+    root, looks = scenes.folder(tmp_path / "images", per_class=2), list[int]()
+    seen = Fingerprints(tmp_path / "memory")
+
+    def look() -> Inventory:
+        looks.append(1)
+        return of_split(imagenet.read(root, "train"))
+
+    first = seen.of("imagenet/train", look)
+    assert Fingerprints(tmp_path / "memory").of("imagenet/train", look) == first
+    assert len(looks) == 1
+    assert (first.images, first.classes, first.hashed) == (6, 3, 6)
+    image = root / "train" / "class0" / "000.png"
+    (root / "train" / "class1" / "more.png").write_bytes(image.read_bytes())
+    assert seen.of("imagenet/train", look).images == 7
+    assert len(looks) == 2
+
+
+def test_a_memory_that_cannot_be_written_or_read_is_done_without(tmp_path: Path) -> None:
+    split = imagenet.read(scenes.folder(tmp_path / "images", per_class=2), "train")
+    first = printed(split, tmp_path / "memory")
+    (tmp_path / "file").touch()
+    assert printed(split, tmp_path / "file" / "no folder") == first
+    for kept in (tmp_path / "memory").iterdir():
+        kept.write_text("{}")
+    assert printed(split, tmp_path / "memory") == first
 
 
 def one(path: Path) -> loader.Loader:
@@ -114,7 +161,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, kept: int) -> None:
 
 
 def test_workers_deliver_the_same_views_in_the_same_order(tmp_path: Path) -> None:
-    split = imagenet.split(scenes.folder(tmp_path), "train")
+    split = imagenet.read(scenes.folder(tmp_path), "train")
     order = np.random.default_rng(0).permutation(len(split))
     views = [centre_view(GIVEN)]
     here = loader.open_loader(split, views, GIVEN, 0, torch.device("cpu"))
@@ -125,7 +172,7 @@ def test_workers_deliver_the_same_views_in_the_same_order(tmp_path: Path) -> Non
 
 
 def test_blood_cells_have_their_counted_labels(samples: Path) -> None:
-    split = voc07.split(samples / "bccd" / "VOCdevkit", "trainval")
+    split = voc07.read(samples / "bccd" / "VOCdevkit", "trainval")
     assert split.classes == ("Platelets", "RBC", "WBC")
     assert split.labels is not None
     assert (split.labels == 1).sum(0).tolist() == [162, 280, 290]
@@ -139,7 +186,7 @@ def test_simclr_lists_of_bare_names_find_their_class(samples: Path, tmp_path: Pa
         (tmp_path / "train" / wnid).mkdir(parents=True)
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / f"train_{percent}percent.txt").write_text("\n".join(names))
-    split = imagenet.split(tmp_path, f"train_{percent}percent")
+    split = imagenet.read(tmp_path, f"train_{percent}percent")
     assert len(split) == imagenet.COUNTS[f"train_{percent}percent"]
     assert len(split.classes) == 1000
     assert split.labels is not None
@@ -154,12 +201,14 @@ def test_a_list_line_is_numbered_with_the_blank_lines_above_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["train", "train_1percent"])
-def test_a_first_line_without_a_label_is_not_taken_for_a_list_of_bare_names(tmp_path: Path, name: str) -> None:
+def test_a_first_line_without_a_label_is_not_taken_for_a_list_of_bare_names(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / f"{name}.txt").write_text("a/1.jpg\na/2.jpg 0\n")
     with pytest.raises(Fault, match=rf"{name}.txt:1: expected 'relative/path label'"):
-        imagenet.split(tmp_path, name)
+        imagenet.read(tmp_path, name)
 
 
 def named(name: str, *classes: str) -> Split:
@@ -174,7 +223,9 @@ def named(name: str, *classes: str) -> Split:
         (("0", "1"), ("ant", "bee", "cat"), "val has labels up to 2, train only up to 1"),
     ],
 )
-def test_labels_of_two_splits_must_mean_the_same(train: tuple[str, ...], val: tuple[str, ...], said: str) -> None:
+def test_labels_of_two_splits_must_mean_the_same(
+    train: tuple[str, ...], val: tuple[str, ...], said: str
+) -> None:
     with pytest.raises(Fault, match=said) as raised:
         require_same_classes({"train": named("train", *train), "val": named("val", *val)})
     assert raised.value.reason == "data-corrupt"

@@ -1,9 +1,10 @@
-"""DeepCluster: every image learns its own current label, at the right scale, with equal shares of the clusters."""
+"""DeepCluster: every image learns its own current label, at the right scale, with equal shares of the
+clusters.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,23 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pretrain import clustering, folder, health, method, pca
-from pretrain.backbone import build
-from pretrain.loader import Batch, open_loader
-from pretrain.methods import deepcluster
-from pretrain.recipe import Input
-from pretrain.split import Split
+from pretrain.base.settings import changed
+from pretrain.cluster import health, pca
+from pretrain.cluster.kmeans import kmeans
+from pretrain.data import dataset
+from pretrain.data.loader import Batch, open_loader
+from pretrain.data.split import Split
+from pretrain.data.view import Input, centre_view
+from pretrain.methods.deepcluster.method import DeepCluster, uniform_epoch
+from pretrain.nets.archs import build
+from pretrain.train import method
+from pretrain.train.method import At, Loss
 from tests import scenes
 from tests.train import tiny
+from zoo.suites.suite import recipes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CPU = torch.device("cpu")
+CPU, START = torch.device("cpu"), At(0, 0)
 Ids = npt.NDArray[np.int64]
 
 
@@ -49,13 +56,15 @@ def long_tail(n: int = 500, clusters: int = 12, seed: int = 0) -> Ids:
     return labels
 
 
-EXACT = np.repeat([0, 1, 2], [5, 4, 3])  # the quota of 12 draws is 5: the first cluster has exactly as many members
+EXACT = np.repeat(
+    [0, 1, 2], [5, 4, 3]
+)  # the quota of 12 draws is 5: the first cluster has exactly as many members
 
 
 @pytest.mark.parametrize("labels", [long_tail(), np.zeros(9, dtype=np.int64), np.arange(30), EXACT])
 def test_uniform_sampler_equals_the_literal_one(labels: Ids) -> None:
     total = len(labels)
-    assert deepcluster.uniform_epoch(labels, total, (1, 2)).tolist() == literal_epoch(labels, total, (1, 2))
+    assert uniform_epoch(labels, total, (1, 2)).tolist() == literal_epoch(labels, total, (1, 2))
 
 
 def test_uniform_sampler_gives_every_cluster_its_quota() -> None:
@@ -63,7 +72,7 @@ def test_uniform_sampler_gives_every_cluster_its_quota() -> None:
     h = np.bincount(labels)
     filled = h > 0
     q = total // filled.sum() + 1
-    ids = deepcluster.uniform_epoch(labels, total, (0,))
+    ids = uniform_epoch(labels, total, (0,))
     drawn = np.bincount(labels[ids], minlength=len(h))
     assert (drawn[filled] <= q).all()
     assert drawn.sum() == total
@@ -76,42 +85,41 @@ def test_uniform_sampler_gives_every_cluster_its_quota() -> None:
 
 def test_uniform_sampler_depends_on_its_arguments_alone() -> None:
     labels = long_tail()
-    first = deepcluster.uniform_epoch(labels, 100, (3, 5))
+    first = uniform_epoch(labels, 100, (3, 5))
     np.random.seed(7)
     torch.manual_seed(7)
-    assert (deepcluster.uniform_epoch(labels, 100, (3, 5)) == first).all()
-    assert (deepcluster.uniform_epoch(labels, 100, (3, 6)) != first).any()
+    assert (uniform_epoch(labels, 100, (3, 5)) == first).all()
+    assert (uniform_epoch(labels, 100, (3, 6)) != first).any()
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Split:
-    found: Split = folder.load("pretrain.datasets", "imagenet").split(
-        scenes.folder(tmp_path_factory.mktemp("images")), "train"
-    )
-    return found
+    return dataset.find("imagenet").split(scenes.folder(tmp_path_factory.mktemp("images")), "train")
 
 
-def made(images: Split, **changes: Any) -> tuple[deepcluster.DeepCluster, method.Data]:
+def made(images: Split, **changes: Any) -> tuple[DeepCluster, method.TrainingData]:
     torch.manual_seed(0)
-    recipe = replace(tiny("deepcluster"), **changes)
-    built = deepcluster.DeepCluster(recipe, len(images), CPU, 0)
+    recipe = changed(tiny("deepcluster"), **changes)
+    built = DeepCluster(recipe, len(images), 0)
     labels = None if images.labels is None else torch.from_numpy(images.labels)
-    return built, method.Data(images, recipe, 0, CPU, labels)
+    return built, method.TrainingData(images, recipe, 0, CPU, labels)
 
 
 def test_labels_are_those_of_whitened_features_image_by_image(images: Split) -> None:
     built, data = made(images)
     built.before_epoch(0, data)
-    view = method.centre_view(data.recipe.input)
+    view = centre_view(data.recipe.input)
     batches = open_loader(images, [view], data.recipe.input, 0, CPU).batches(np.arange(len(images)), 7, 0)
     with torch.no_grad():
         features = torch.cat([built.backbone.eval()(batch.views[0]) for batch in batches])
     white = torch.from_numpy(PCA(4, whiten=True, svd_solver="full").fit_transform(features.numpy()))
-    direct = clustering.kmeans(F.normalize(white.float()), 6, 20, "l2", method.derive(0, 0, 0), empty="split")
+    direct = kmeans(F.normalize(white.float()), 6, 20, "l2", method.derive(0, 0, 0), empty="split")
     assert torch.equal(built.labels, direct.labels)
 
 
-def test_every_epoch_starts_with_the_same_fresh_head_everywhere_and_no_memory_of_the_last(images: Split) -> None:
+def test_every_epoch_starts_with_the_same_fresh_head_everywhere_and_no_memory_of_the_last(
+    images: Split,
+) -> None:
     heads = []
     for start in (1, 2):
         built, data = made(images, head_momentum=0.9)
@@ -121,15 +129,15 @@ def test_every_epoch_starts_with_the_same_fresh_head_everywhere_and_no_memory_of
     assert torch.equal(*heads)
     assert heads[0].std().item() == pytest.approx(0.01, rel=0.2)
     optimizer = torch.optim.SGD(built.groups(), 0.1)
-    for step, epoch in ((1, 0), (2, 0), (3, 1)):
-        if step == 3:
-            built.before_epoch(epoch, data)
+    for at in (At(0, 0), At(0, 1), At(1, 2)):
+        if at.epoch == 1:
+            built.before_epoch(at.epoch, data)
             assert not torch.equal(built.top.weight, heads[0])
         batch = Batch(torch.arange(16), [torch.randn(16, 3, 16, 16)])
         optimizer.zero_grad()
-        built.loss(built.net, batch).backward()
-        built.before_step(step, optimizer)
-        assert (built.top.weight in optimizer.state) == (step == 2)
+        built.loss(built.net, batch, at).value.backward()
+        built.before_step(at, optimizer)
+        assert (built.top.weight in optimizer.state) == (at == At(0, 1))
         optimizer.step()
 
 
@@ -138,7 +146,7 @@ def test_a_fresh_head_starts_at_ln_k_with_the_gradient_of_the_plain_loss(images:
     built, data = made(images)
     built.before_epoch(0, data)
     batch = Batch(torch.arange(16), [torch.randn(16, 3, 16, 16)])
-    loss = built.loss(built.net, batch)
+    loss = built.loss(built.net, batch, START).value
     assert loss.item() == pytest.approx(math.log(6), abs=0.1)
     (found,) = torch.autograd.grad(loss, [built.top.bias])
     z = built.net([batch.views[0]])[1].softmax(1)
@@ -147,7 +155,9 @@ def test_a_fresh_head_starts_at_ln_k_with_the_gradient_of_the_plain_loss(images:
 
 
 class Carrying(Dataset[Any]):
-    """What the original does: a dataset that holds the labels, and whose workers keep those they were started with."""
+    """What the original does: a dataset that holds the labels, and whose workers keep those they were started
+    with.
+    """
 
     def __init__(self, images: Dataset[Any], labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -156,13 +166,19 @@ class Carrying(Dataset[Any]):
         return self.images.__getitems__(keys), self.labels[[i for _, i in keys]]  # type: ignore[attr-defined]
 
 
-def epochs_with_labels_of_their_own(images: Split, carried: bool, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Of two epochs with a re-clustering between and the same worker, which have only targets of their clustering."""
+def epochs_with_labels_of_their_own(
+    images: Split, carried: bool, monkeypatch: pytest.MonkeyPatch
+) -> list[bool]:
+    """Of two epochs with a re-clustering between and the same worker, which have only targets of their
+    clustering.
+    """
     built, data = made(images)
     inside = open_loader(images, data.recipe.views, data.recipe.input, 0, CPU).images
     dataset: Any = Carrying(inside, built.labels) if carried else inside
     keys = [[(0, i) for i in range(at, at + 16)] for at in range(0, 48, 16)]
-    loader: Any = DataLoader(dataset, batch_sampler=keys, num_workers=1, persistent_workers=True, collate_fn=as_it_is)
+    loader: Any = DataLoader(
+        dataset, batch_sampler=keys, num_workers=1, persistent_workers=True, collate_fn=as_it_is
+    )
     used: list[Tensor] = []
     monkeypatch.setattr(F, "cross_entropy", lambda logits, target: used.append(target) or logits.sum())
     right = []
@@ -172,7 +188,8 @@ def epochs_with_labels_of_their_own(images: Split, carried: bool, monkeypatch: p
             dataset.labels = built.labels
         for item in loader:
             (ids, pixels), served = item if carried else (item, None)
-            built.loss(built.net, Batch(ids, [p.permute(0, 3, 1, 2).float() / 255 for p in pixels]))
+            views = [p.permute(0, 3, 1, 2).float() / 255 for p in pixels]
+            built.loss(built.net, Batch(ids, views), At(epoch, 3 * epoch))
             used[-1] = served.long() if carried else used[-1]
         right.append(torch.equal(torch.cat(used[-3:]), built.labels.long()))
     return right
@@ -182,7 +199,9 @@ def as_it_is(item: Any) -> Any:
     return item
 
 
-def test_workers_that_outlive_an_epoch_cannot_serve_its_labels(images: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_outlive_an_epoch_cannot_serve_its_labels(
+    images: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert epochs_with_labels_of_their_own(images, False, monkeypatch) == [True, True]
 
 
@@ -190,28 +209,41 @@ def test_a_dataset_that_carries_labels_is_caught(images: Split, monkeypatch: pyt
     assert epochs_with_labels_of_their_own(images, True, monkeypatch) == [True, False]
 
 
-def test_features_along_one_direction_are_an_alarm_though_whitening_fills_all(
-    images: Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Planted(torch.nn.Module):
+    """A backbone that gives known features, whatever the images: those of the next rows."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.features, self.given = features, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.given += len(x)
+        return self.features[self.given - len(x) : self.given]
+
+
+def test_features_along_one_direction_are_an_alarm_though_whitening_fills_all(images: Split) -> None:
     built, data = made(images)
     g = torch.Generator().manual_seed(0)
     line = torch.randn(48, 1, generator=g) * torch.randn(1, built.dim, generator=g)
     features = line + 5e-3 * torch.randn(48, built.dim, generator=g)
     moments = pca.Moments(built.dim, CPU)
     moments.update(features)
-    monkeypatch.setattr(built, "_features", lambda _: (features, moments.solve(4)))
+    built.net.backbone = Planted(features)
     built.before_epoch(0, data)
-    found = built.epoch_diagnostics(data)
+    found = built.epoch_diagnostics(data, START, Loss(torch.zeros(())))
     assert float(health.effective_rank(F.normalize(moments.solve(4)(features)))) > 2
     assert float(found["effective_rank"]) < 2
     assert "features collapse" in str(found["warning"])
 
 
 @pytest.mark.parametrize(("arch", "side", "inside"), [("alexnet", 64, 256), ("vgg16_bn", 32, 512)])
-def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(arch: str, side: int, inside: int) -> None:
-    paper = next(r for r in method.recipes("deepcluster")["paper"] if r.arch == arch)
-    recipe = replace(paper, input=replace(paper.input, size=side), hidden=8, clusters=5, precision="fp32")
-    built = deepcluster.DeepCluster(recipe, 10, CPU, 0)
+def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(
+    arch: str, side: int, inside: int
+) -> None:
+    paper = next(r for r in recipes("deepcluster")["paper"] if r.arch == arch)
+    given = changed(paper.input, size=side)
+    recipe: Any = changed(paper, input=given, hidden=8, clusters=5, precision="fp32")
+    built = DeepCluster(recipe, 10, 0)
     x = torch.randn(2, 3, side, side)
     released = ["Linear", "ReLU", "Dropout", "Linear"]
     released = ["Dropout", *released] if arch == "alexnet" else released
@@ -237,11 +269,13 @@ def test_alexnet_and_vgg_have_the_released_layouts() -> None:
         names = [name for name, value in net.named_parameters() if value.ndim == 4]
         assert names == [f"features.{i}.weight" for i in convolutions]
         assert sum(p.numel() for p in net.parameters()) == parameters
-        assert [m.shape[2] for m in maps] == ([55, 27, 13, 13, 13] if arch == "alexnet" else [224, 112, 56, 28, 14])
+        assert [m.shape[2] for m in maps] == (
+            [55, 27, 13, 13, 13] if arch == "alexnet" else [224, 112, 56, 28, 14]
+        )
 
 
 def test_published_recipes() -> None:
-    paper = method.recipes("deepcluster")["paper"]
+    paper: Any = recipes("deepcluster")["paper"]
     assert [r.input.sobel for r in paper] == [True, False, True, True]
     sobel = paper[0]
     assert (sobel.clusters, sobel.pca, sobel.kmeans_iterations) == (10_000, 256, 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain import dist
-from pretrain.faults import Fault
+from pretrain.base import dist
+from pretrain.base.faults import Fault
 from tests import gloo
 
 DTYPES = (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64, torch.bfloat16)
@@ -25,6 +26,15 @@ def splitmix64(x: int) -> int:
     return x ^ (x >> 31)
 
 
+def literal_hash(t: Tensor) -> int:
+    """Of type and shape, then of every 8 bytes with their place; the sum has no order to depend on."""
+    data = bytes(t.contiguous().view(-1).view(torch.uint8).tolist())
+    words = [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+    total = zlib.crc32(f"{t.dtype} {tuple(t.shape)}".encode())
+    total += sum(splitmix64(word ^ splitmix64(place)) for place, word in enumerate(words))
+    return splitmix64(total % 2**64)
+
+
 def test_one_process_gets_its_own_tensor_back() -> None:
     t = torch.arange(6.0).view(3, 2)
     assert dist.rank() == 0
@@ -33,7 +43,8 @@ def test_one_process_gets_its_own_tensor_back() -> None:
     assert dist.all_gather_rows(t) is t
     assert dist.broadcast_(t) is t
     assert dist.gather_object("a") == ["a"]
-    assert dist.broadcast_object("a") == "a"
+    assert dist.agreed(True)
+    assert not dist.agreed(False)
     dist.barrier()
     dist.assert_replicated(t, "t")
     dist.stop()
@@ -54,18 +65,24 @@ def test_mix64_is_splitmix64() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_hash_sees_every_element_its_place_its_type_and_the_shape(
-    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hash_sees_every_element_its_place_its_type_and_the_shape(dtype: torch.dtype) -> None:
     t = torch.tensor([[0, 1, 0], [1, 1, 0]]).to(dtype)
     other = t.clone()
     other[1, 2] = 1
     different = [t, other, t.flip(1), t.view(3, 2), t.view(-1), t[:1], t.view(torch.uint8).long(), t[:0]]
     assert len({int(dist.hash64(d)) for d in different}) == len(different)
     assert int(dist.hash64(t)) == int(dist.hash64(t.t().contiguous().t()))
-    whole = int(dist.hash64(t.repeat(5, 1)))
-    monkeypatch.setattr(dist, "_HASH_WORDS", 1)
-    assert int(dist.hash64(t.repeat(5, 1))) == whole
+    for tensor in (*different, t.repeat(5, 1)):
+        assert int(dist.hash64(tensor)) % 2**64 == literal_hash(tensor)
+
+
+@pytest.mark.parametrize("words", [2**22, 2**22 + 1])
+def test_a_hash_that_is_taken_piece_by_piece_is_that_of_the_whole(words: int) -> None:
+    """Pieces are of 32 MiB, 2^22 words."""
+    t = torch.randint(2**62, (words,), generator=torch.Generator().manual_seed(words))
+    place = torch.arange(words)
+    total = dist.mix64(t ^ dist.mix64(place)).sum() + zlib.crc32(f"{t.dtype} {tuple(t.shape)}".encode())
+    assert int(dist.hash64(t)) == int(dist.mix64(total))
 
 
 def _own(rank: int, dtype: torch.dtype) -> Tensor:
@@ -87,7 +104,7 @@ def _collect() -> dict[str, Any]:
     out["strided sent"] = dist.broadcast_(strided, src=1)
     out["scalar"] = dist.broadcast_(torch.tensor(float(dist.rank())), src=1)
     out["objects"] = dist.gather_object({"rank": dist.rank()})
-    out["object"] = dist.broadcast_object(f"from {dist.rank()}", src=1)
+    out["agreed"] = [dist.agreed(dist.rank() == r) for r in range(3)]
     dist.barrier()
     same = torch.arange(5)
     dist.assert_replicated(same, "same")
@@ -114,5 +131,5 @@ def test_collectives_on_three_processes(tmp_path: Path) -> None:
         assert torch.equal(f["strided sent"], torch.arange(6.0).view(3, 2).t() * 2)
         assert f["scalar"] == 1
         assert f["objects"] == [{"rank": 0}, {"rank": 1}, {"rank": 2}]
-        assert f["object"] == "from 1"
+        assert f["agreed"] == [True, False, False], "what the first process says"
         assert f["error"].startswith("'memory.y' (5,) differs between the 3 processes")

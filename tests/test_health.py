@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from pretrain import folder, health, loop
-from pretrain.methods import deepcluster
+from pretrain.cluster import health
+from pretrain.data import dataset
+from pretrain.methods.deepcluster.method import ADVICE
+from pretrain.train import loop
 from tests import scenes
 from tests.train import tiny
 
@@ -36,16 +37,24 @@ def test_effective_rank_by_hand() -> None:
 def test_a_collapse_is_named_with_what_to_try() -> None:
     healthy = torch.tensor([50, 50, 40])
     assert health.warning(healthy, 10.0, "try X") == {}
-    assert "one holds 60% of the images; try X" in health.warning(torch.tensor([60, 40]), 10.0, "try X")["warning"]
+    assert (
+        "one holds 60% of the images; try X"
+        in health.warning(torch.tensor([60, 40]), 10.0, "try X")["warning"]
+    )
     assert "effective rank 1.20" in health.warning(healthy, 1.2, "try X")["warning"]
     heads = torch.stack([healthy, torch.tensor([10, 80, 10])])
-    assert "one holds 80% of the images; try X" in health.warning(heads, 10.0, "try X")["warning"], "the worst head"
+    assert "one holds 80% of the images; try X" in health.warning(heads, 10.0, "try X")["warning"], (
+        "the worst head"
+    )
 
 
 def test_dead_and_uneven_clusters_are_named() -> None:
     one_in_twenty = torch.tensor([5] * 19 + [0])
     assert health.warning(one_in_twenty, 10.0, "try X") == {}
-    assert "10% of them hold no image" in health.warning(torch.tensor([5] * 18 + [0, 0]), 10.0, "try X")["warning"]
+    assert (
+        "10% of them hold no image"
+        in health.warning(torch.tensor([5] * 18 + [0, 0]), 10.0, "try X")["warning"]
+    )
     uneven = torch.tensor([400, *[1] * 599])  # 600 (0.4004^2 + 599 / 999^2) = 96.6
     assert "imbalance 96.6" in health.warning(uneven, 10.0, "try X")["warning"]
 
@@ -70,14 +79,23 @@ def test_the_loop_shows_a_warning_and_writes_it(tmp_path: Path, monkeypatch: pyt
         return {"warning": f"clusters collapse; {advice}"}
 
     monkeypatch.setattr(health, "warning", collapsed)
-    split = folder.load("pretrain.datasets", "imagenet").split(scenes.folder(tmp_path / "images"), "train")
+    split = dataset.find("imagenet").split(scenes.folder(tmp_path / "images"), "train")
     said: list[str] = []
-    recipe = replace(tiny("deepcluster"), epochs=1)
-    loop.fit(
-        "deepcluster", recipe, split, tmp_path, 0, torch.device("cpu"), lambda done, total, line: said.append(line)
-    )
-    assert said[-1] == f"warning: clusters collapse; {deepcluster.ADVICE}"
+
+    def report(done: int, total: int, line: str) -> None:
+        said.append(line)
+
+    loop.fit("deepcluster", tiny("deepcluster", 1), split, tmp_path, 0, torch.device("cpu"), report)
+    assert said[-1] == f"warning: clusters collapse; {ADVICE}"
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["warning"] in said[-1]
-    figures = {"size_empty", "size_p50", "objective", "reseeded", "kmeans_empty", "effective_rank", "nmi_classes"}
+    figures = {
+        "size_empty",
+        "size_p50",
+        "objective",
+        "reseeded",
+        "kmeans_empty",
+        "effective_rank",
+        "nmi_classes",
+    }
     assert figures | {"ami_classes", "chance_nmi_classes"} <= set(last)

@@ -1,10 +1,11 @@
-"""k-means equals the literal algorithm and faiss, whatever the tiles, the metric and the number of processes."""
+"""k-means equals the literal algorithm and faiss, whatever the tiles, the metric and the number of
+processes.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,60 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain import assign, clustering, dist
-from pretrain.clustering import Clusters, kmeans, split_empty, two_means
-from pretrain.faults import Fault
+from pretrain.base import dist
+from pretrain.base.faults import Fault
+from pretrain.cluster import kmeans as clustering
+from pretrain.cluster import nearest
+from pretrain.cluster.kmeans import Clusters, kmeans, two_means
 from tests import gloo
+from tests.lloyd import gaussian_rows, literal_kmeans
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Matrices here are too small to share out: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")  # matrices here are too small to share out
 
 
-def literal_kmeans(x: Array, c: Array, iterations: int, metric: str) -> tuple[Array, Array, list[float]]:
-    """Lloyd's algorithm one number at a time: centroids, labels, and the objective of each E-step."""
-    c, objective = c.astype(np.float64).copy(), []
-    for step in range(iterations + 1):
-        if metric == "cos":
-            for k in range(len(c)):
-                c[k] = c[k] / math.sqrt(sum(v * v for v in c[k]))
-        labels, total = np.zeros(len(x), dtype=np.int64), 0.0
-        for i in range(len(x)):
-            best = math.inf
-            for k in range(len(c)):
-                if metric == "l2":
-                    cost = sum((a - b) ** 2 for a, b in zip(x[i], c[k], strict=True))
-                else:
-                    cost = -sum(a * b for a, b in zip(x[i], c[k], strict=True))
-                if cost < best:
-                    best, labels[i] = cost, k
-            total += best if metric == "l2" else -best
-        objective.append(total / len(x))
-        if step == iterations:
-            break
-        for k in range(len(c)):
-            members = [x[i] for i in range(len(x)) if labels[i] == k]
-            if members:
-                c[k] = sum(members) / len(members)
-    return c, labels, objective
-
-
-def gaussian_rows(n: int, d: int, centres: int, seed: int = 0, noise: float = 0.5) -> Tensor:
-    """Unit rows around random centres."""
-    g = torch.Generator().manual_seed(seed)
-    middle = torch.randn(centres, d, generator=g)
-    x = middle[torch.randint(centres, (n,), generator=g)] + noise * torch.randn(n, d, generator=g)
-    return F.normalize(x)
-
-
-@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
 @pytest.mark.parametrize(("n", "d", "k"), [(200, 6, 7), (90, 3, 80)])
 def test_equals_the_literal_algorithm(n: int, d: int, k: int, metric: Any) -> None:
     x = gaussian_rows(n, d, 9)
@@ -83,7 +42,8 @@ def test_equals_the_literal_algorithm(n: int, d: int, k: int, metric: Any) -> No
 
 
 def test_four_points_on_a_line() -> None:
-    # From 0 and 1: {0} and {1, 10, 11}, whose means are 0 and 22/3; then {0, 1} and {10, 11}; then nothing moves.
+    # From 0 and 1: {0} and {1, 10, 11}, whose means are 0 and 22/3; then {0, 1} and {10, 11}; then nothing
+    # moves.
     x, start = torch.tensor([[0.0], [1.0], [10.0], [11.0]]), torch.tensor([[0.0], [1.0]])
     found = kmeans(x, 2, 2, start=start)
     assert found.labels.tolist() == [0, 0, 1, 1]
@@ -96,41 +56,9 @@ def test_four_points_on_a_line() -> None:
 
 def test_cosine_centroids_have_unit_length() -> None:
     # Mean of (1, 0) and (0, 1) points along (1, 1); the mean inner product is then cos 45 degrees.
-    found = kmeans(torch.eye(2), 1, 1, "cos", start=torch.tensor([[3.0, 0.0]]))
+    found = kmeans(torch.eye(2), 1, 1, "cosine", start=torch.tensor([[3.0, 0.0]]))
     torch.testing.assert_close(found.centroids, torch.full((1, 2), 0.5**0.5))
     assert found.objective == pytest.approx([0.5, 0.5**0.5])
-
-
-@pytest.mark.parametrize("metric", ["l2", "cos"])
-@pytest.mark.parametrize("tile", [(1, 1), (1 << 20, 4 << 20)])
-def test_the_lowest_index_wins_ties(metric: Any, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(assign._TILE, "cpu", tile)
-    once = F.normalize(torch.randn(64, 8, generator=torch.Generator().manual_seed(0)))
-    labels, _ = assign.assign(once, once.repeat(4, 1), metric)
-    assert torch.equal(labels, torch.arange(64, dtype=torch.int32))
-
-
-@pytest.mark.parametrize("metric", ["l2", "cos"])
-@pytest.mark.parametrize("k", [1, 63, 64, 65, 300])
-@pytest.mark.parametrize("tile", [(1, 1), (2 * 64 * 4 * 20, 10_000), (1 << 20, 4 << 20)])
-def test_tiles_do_not_show(k: int, metric: Any, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(assign._TILE, "cpu", tile)
-    g = torch.Generator().manual_seed(k)
-    x, c = torch.randn(40, 20, generator=g), torch.randn(k, 20, generator=g)
-    score = x.double() @ c.double().T - (0.5 * c.double().square().sum(1) if metric == "l2" else 0)
-    for chunk in (None, 17):
-        labels, best = assign.assign(x, c, metric, chunk=chunk)
-        assert torch.equal(labels.long(), score.argmax(1))
-        torch.testing.assert_close(best.double(), score.amax(1), atol=1e-5, rtol=1e-5)
-
-
-def test_without_onednn_the_product_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, c = gaussian_rows(300, 20, 9), gaussian_rows(70, 20, 9, seed=1)
-    labels, best = assign.assign(x, c)
-    monkeypatch.setattr(torch.ops, "mkldnn", object())
-    other, score = assign.assign(x, c)
-    assert torch.equal(labels, other)
-    torch.testing.assert_close(best, score)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -143,9 +71,10 @@ def test_rows_of_any_float_type_are_taken_as_their_values(dtype: torch.dtype) ->
 
 
 def test_both_ways_to_sum_agree_to_the_last_bit() -> None:
-    # The rows of a cluster are added one by one in the same order on CPU and GPU; both ways run here on the CPU.
+    # The rows of a cluster are added one by one in the same order on CPU and GPU; both ways run here on the
+    # CPU.
     x, labels = gaussian_rows(9000, 70, 9), torch.randint(12, (9000,), dtype=torch.int32) ** 2
-    a, b = clustering._sums_in_order(x, labels, 150), clustering._sums_sorted(x, labels, 150)
+    a, b = clustering.sums_in_order(x, labels, 150), clustering.sums_sorted(x, labels, 150)
     assert a.dtype == torch.float64
     assert torch.equal(a, b)
     one = F.one_hot(labels.long(), 150).double()
@@ -154,7 +83,7 @@ def test_both_ways_to_sum_agree_to_the_last_bit() -> None:
 
 def test_the_objective_never_gets_worse() -> None:
     x = gaussian_rows(1000, 16, 30)
-    down, up = kmeans(x, 40, 12).objective, kmeans(x, 40, 12, "cos").objective
+    down, up = kmeans(x, 40, 12).objective, kmeans(x, 40, 12, "cosine").objective
     assert len(down) == len(up) == 13
     assert all(b <= a + 1e-7 for a, b in itertools.pairwise(down))
     assert all(b >= a - 1e-7 for a, b in itertools.pairwise(up))
@@ -163,86 +92,26 @@ def test_the_objective_never_gets_worse() -> None:
 def test_bf16_changes_at_most_a_thousandth_of_the_labels() -> None:
     x = gaussian_rows(8000, 64, 100, noise=0.3)
     c = kmeans(x, 100, 3).centroids
-    exact, rough = assign.assign(x, c)[0], assign.assign(x, c, precision="bf16")[0]
-    rounded = assign.assign(x.bfloat16(), c.bfloat16())[0]
+    exact, rough = nearest.assign(x, c)[0], nearest.assign(x, c, precision="bf16")[0]
+    rounded = nearest.assign(x.bfloat16(), c.bfloat16())[0]
     assert torch.equal(rough, rounded)  # operands are rounded, sums are not
     assert 0 < (exact != rough).float().mean() <= 0.001
     a, b = (kmeans(x, 100, 3, start=c, precision=precision).objective for precision in ("fp32", "bf16"))
     assert b == pytest.approx(a, rel=1e-3)
 
 
-def test_precision_settings_are_put_back() -> None:
-    cuda, cpu = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
-    kept = cuda.fp32_precision, cpu.fp32_precision
-    for precision, expected in (("fp32", ("ieee", "ieee")), ("tf32", ("tf32", "ieee")), ("bf16", ("ieee", "bf16"))):
-        with assign.matmul_precision(precision):
-            assert (cuda.fp32_precision, cpu.fp32_precision) == expected
-        assert (cuda.fp32_precision, cpu.fp32_precision) == kept
-
-
-@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
 def test_equals_faiss(metric: Any) -> None:
     pytest.importorskip("faiss")
     x = gaussian_rows(3000, 24, 40)
-    ours, theirs = (kmeans(x, 30, 6, metric, seed=3, empty="split", backend=backend) for backend in ("torch", "faiss"))
+    ours, theirs = (
+        kmeans(x, 30, 6, metric, seed=3, empty="split", backend=backend) for backend in ("torch", "faiss")
+    )
     assert ours.empty == theirs.empty == 0
     assert torch.equal(ours.labels, theirs.labels)
     assert torch.equal(ours.counts, theirs.counts)
     assert ours.objective == pytest.approx(theirs.objective, rel=1e-5)
     torch.testing.assert_close(ours.centroids, theirs.centroids, atol=1e-5, rtol=0)
-
-
-# ---- empty clusters
-
-
-def _with_a_dead_centroid() -> tuple[Tensor, Tensor]:
-    x = gaussian_rows(400, 8, 4)
-    return x, torch.cat([x[:5], torch.full((1, 8), -50.0)])
-
-
-def test_keep_leaves_a_dead_centroid_where_it_is() -> None:
-    x, start = _with_a_dead_centroid()
-    found = kmeans(x, 6, 4, start=start, empty="keep")
-    assert found.centroids[5].tolist() == [-50.0] * 8
-    assert found.counts[5] == 0
-    assert found.empty == 1
-    assert found.reseeded == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize("metric", ["l2", "cos"])
-def test_split_refills_it(metric: Any) -> None:
-    x, start = _with_a_dead_centroid()
-    start[5] = -x.mean(0)
-    found = kmeans(x, 6, 4, metric, start=start, empty="split")
-    assert found.empty == 0
-    assert found.reseeded == [1, 0, 0, 0]
-    again = kmeans(x, 6, 4, metric, start=start, empty="split")
-    assert torch.equal(found.centroids, again.centroids)
-
-
-def test_split_parts_donor_and_copy_by_alternating_1024ths() -> None:
-    c = torch.tensor([[5.0, 5.0, 5.0], [1.0, 2.0, 4.0], [7.0, 7.0, 7.0], [9.0, 9.0, 9.0]])
-    counts, e = torch.tensor([1.0, 8.0, 0.0, 0.0]), 1 / 1024
-    moved, filled = split_empty(c, counts, torch.full((4,), 0.5, dtype=torch.float64))
-    assert filled == 1  # cluster 1 alone can give, and gives once; a single row cannot be shared
-    assert moved[1].tolist() == [1 - e, 2 * (1 + e), 4 * (1 - e)]
-    assert moved[2].tolist() == [1 + e, 2 * (1 - e), 4 * (1 + e)]
-    assert torch.equal(moved[[0, 3]], c[[0, 3]])
-
-
-def test_donors_are_drawn_in_proportion_to_their_surplus() -> None:
-    counts, c = torch.tensor([0.0, 2.0, 4.0, 7.0]), torch.arange(4.0)[:, None]
-    uniform = torch.rand(4000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    donors = torch.tensor([round(float(split_empty(c, counts, u)[0][0])) for u in uniform])
-    share = torch.bincount(donors, minlength=4) / 4000
-    torch.testing.assert_close(share, torch.tensor([0.0, 0.1, 0.3, 0.6]), atol=0.03, rtol=0)
-
-
-def test_donors_are_distinct() -> None:
-    counts, c = torch.tensor([0.0, 0.0, 0.0, 5.0, 50.0, 500.0]), torch.arange(6.0)[:, None]
-    moved, filled = split_empty(c, counts, torch.rand(6, dtype=torch.float64))
-    assert filled == 3
-    assert sorted(moved[:3, 0].round().tolist()) == [3, 4, 5]
 
 
 # ---- start and errors
@@ -270,7 +139,7 @@ def test_rows_that_are_not_finite_are_refused(bad: float, dtype: torch.dtype) ->
 
 
 def test_the_largest_floats_are_finite() -> None:
-    assert kmeans(torch.tensor([[3.0e38], [1.0]]), 1, 0, "cos").counts.tolist() == [2]
+    assert kmeans(torch.tensor([[3.0e38], [1.0]]), 1, 0, "cosine").counts.tolist() == [2]
 
 
 def test_bad_arguments_are_named() -> None:
@@ -288,9 +157,13 @@ def test_bad_arguments_are_named() -> None:
 
 
 def _shards(x: Tensor, world: int) -> list[tuple[Tensor, dict[str, Any]]]:
-    """This process's rows in three ways: equal blocks; uneven blocks, the last one empty; every world-th row."""
+    """This process's rows in three ways: equal blocks; uneven blocks, the last one empty; every world-th
+    row.
+    """
     rank = dist.rank()
-    cuts = [0, *(len(x) * (2 * r + 1) // (2 * world) for r in range(1, world - 1)), len(x), len(x)][: world + 1]
+    cuts = [0, *(len(x) * (2 * r + 1) // (2 * world) for r in range(1, world - 1)), len(x), len(x)][
+        : world + 1
+    ]
     strided = torch.arange(rank, len(x), world)
     return [
         (x.chunk(world)[rank], {}),
@@ -318,7 +191,7 @@ def _refused(x: Tensor) -> str:
     return "nothing"
 
 
-@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_number_of_processes_does_not_show(world: int, metric: Any, tmp_path: Path) -> None:
     x = gaussian_rows(240, 12, 30)
@@ -342,40 +215,8 @@ def test_every_process_refuses_a_nan_of_one(tmp_path: Path) -> None:
     assert all("NaN or infinity" in said for said in gloo.run(_refused, 2, tmp_path, torch.randn(6, 2)))
 
 
-# ---- two parts
-
-
-def test_two_means_parts_two_clouds() -> None:
-    g = torch.Generator().manual_seed(0)
-    x = torch.randn(100, 5, generator=g)
-    x[40:] += 8
-    part = two_means(x)
-    assert part.dtype == torch.bool
-    assert len(part[:40].unique()) == len(part[40:].unique()) == 1
-    assert part[0] != part[-1]
-    assert torch.equal(part, two_means(x))
-    assert torch.equal(part, two_means(x + 1000))  # float64 inside: a common offset costs no digits
-
-
-def test_two_means_is_lloyd_from_the_farthest_rows() -> None:
-    x = gaussian_rows(60, 4, 5)
-    a = max(range(60), key=lambda i: float((x[i].double() - x.double().mean(0)).norm()))
-    b = max(range(60), key=lambda i: float((x[i].double() - x[a].double()).norm()))
-    _, labels, _ = literal_kmeans(x.double().numpy(), x[[a, b]].double().numpy(), 20, "l2")
-    assert two_means(x).tolist() == [label == 1 for label in labels]
-
-
-def test_rows_that_cannot_be_parted_are_halved() -> None:
-    assert two_means(torch.ones(5, 3)).tolist() == [False, False, True, True, True]
-    assert two_means(torch.zeros(2, 3)).tolist() == [False, True]
-    part = two_means(torch.tensor([[0.0], [0.0], [1.0]]))
-    assert part[0] == part[1] != part[2]
-    with pytest.raises(ValueError, match="at least 2"):
-        two_means(torch.ones(1, 3))
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("metric", ["l2", "cos"])
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_the_gpu_finds_the_same_clusters(metric: Any, precision: Any) -> None:
     x = gaussian_rows(5000, 32, 40, noise=0.3)

@@ -11,12 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pretrain import checkpoint, folder, loop, optim
-from pretrain.faults import Fault
-from pretrain.recipe import Cosine, Step, override
+from pretrain.base import dist
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed, override
+from pretrain.data import dataset
+from pretrain.nets import checkpoint
+from pretrain.train import loop, optim
+from pretrain.train.recipe import Cosine, Step
 from tests import scenes
 from tests.train import digest, tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 
@@ -26,13 +31,20 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(images: Path, out: Path, kill_at: int = 0, processes: int = 1) -> subprocess.CompletedProcess[str]:
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        if processes > 1
+        else []
+    )
     argv = [sys.executable, *launch, "-m", "tests.train", str(images), str(out), "odc"]
     environment = {**os.environ, "KILL_AT": str(kill_at), "OMP_NUM_THREADS": "1"}
     out.mkdir(exist_ok=True)
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return subprocess.run(
+        argv, env=environment, capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
 
 
+@pytest.mark.slow
 def test_killed_twice_and_resumed_equals_never_killed(images: Path, tmp_path: Path) -> None:
     whole = train(images, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
@@ -40,13 +52,16 @@ def test_killed_twice_and_resumed_equals_never_killed(images: Path, tmp_path: Pa
         assert train(images, tmp_path / "killed", kill_at).returncode == -9
     resumed = train(images, tmp_path / "killed")
     assert resumed.stdout == whole.stdout, resumed.stderr
-    hashes = {checkpoint.describe(tmp_path / name / "backbone.safetensors").sha256 for name in ("whole", "killed")}
+    hashes = {
+        checkpoint.describe(tmp_path / name / "backbone.safetensors").sha256 for name in ("whole", "killed")
+    }
     assert len(hashes) == 1
     lines = (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["iteration"] for line in lines]
     assert steps == list(range(1, 10))
 
 
+@pytest.mark.slow
 def test_two_processes_resume_exactly_and_keep_equal_memories(images: Path, tmp_path: Path) -> None:
     """REPLICAS are compared inside the run as well: a rank that differs ends it with an error."""
     whole = train(images, tmp_path / "whole", processes=2)
@@ -58,12 +73,14 @@ def test_two_processes_resume_exactly_and_keep_equal_memories(images: Path, tmp_
 
 
 def fit(images: Path, out: Path, **changes: object) -> Path:
-    split = folder.load("pretrain.datasets", "imagenet").split(images, "train")
-    out.mkdir(exist_ok=True)
-    return loop.fit("odc", override(tiny("odc"), changes, "odc"), split, out, 0, CPU, lambda *_: None)
+    split = dataset.find("imagenet").split(images, "train")
+    recipe, _ = override(tiny("odc"), changes, "odc")
+    return loop.fit("odc", recipe, split, out, 0, CPU, lambda *_: None)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(images: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(
+    images: Path, tmp_path: Path
+) -> None:
     fit(images, tmp_path, epochs=1)
     before = digest(tmp_path)
     with pytest.raises(Fault, match=r"loss is (nan|inf) at epoch 1, iteration \d") as raised:
@@ -79,21 +96,55 @@ def test_state_of_another_recipe_is_refused(images: Path, tmp_path: Path) -> Non
         fit(images, tmp_path, epochs=2)
 
 
-def test_more_clusters_than_images_is_said(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(Fault, match=r"49 clusters need at least as many images; .* has 48"):
-        fit(images, tmp_path, clusters=49)
+def test_a_damaged_state_is_refused(images: Path, tmp_path: Path) -> None:
+    fit(images, tmp_path, epochs=1)
+    data = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(
+        Fault, match=r"state.pt cannot be read .*; delete it to start the run again"
+    ) as raised:
+        fit(images, tmp_path, epochs=1)
+    assert raised.value.reason == "weights-corrupt"
 
 
-def test_batch_larger_than_the_data_is_said(images: Path, tmp_path: Path) -> None:
-    with pytest.raises(Fault, match="at most the 48 images"):
-        fit(images, tmp_path, batch_size=64)
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clusters": 49}, "49 clusters need at least as many images, not 48"),
+        ({"batch_size": 64}, "a batch of 64 is more than the 48 images; lower 'batch_size'"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_the_data_is_refused_before_anything_is_written(
+    images: Path, tmp_path: Path, changes: dict[str, int], said: str
+) -> None:
+    with pytest.raises(Fault, match=said) as raised:
+        fit(images, tmp_path / "out", **changes)
+    assert raised.value.reason == "bad-config"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_processes_cannot_share_is_said(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dist, "world_size", lambda: 3)
+    with pytest.raises(Fault, match="batch size 16 must be a multiple of 3 processes"):
+        fit(images, tmp_path)
+
+
+def test_supervised_needs_labels_of_single_classes() -> None:
+    recipe = changed(tiny("supervised"), classes=2)
+    recipe.fits(48, 2)
+    with pytest.raises(Fault, match="the images have no labels of single classes to learn"):
+        recipe.fits(48, 0)
+    with pytest.raises(Fault, match="the images are of 3 classes, not 2; set 'classes'"):
+        recipe.fits(48, 3)
 
 
 def test_metrics_hold_what_people_watch(images: Path, tmp_path: Path) -> None:
     fit(images, tmp_path, epochs=1)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    wanted = {"loss", "lr", "images_per_s", "changed", "empty", "smallest", "largest", "nmi_previous", "ami_previous"}
-    assert wanted | {"chance_nmi_previous"} <= set(last)
+    watched = "loss lr images_per_s changed empty smallest largest nmi_previous ami_previous"
+    assert {*watched.split(), "chance_nmi_previous"} <= set(last)
 
 
 def test_learning_rates_of_the_published_schedules() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.mm import boxes, pictures
-from pretrain.faults import Fault
+from benchmarks.mm.checks import boxes, coco_boxes, image_files, voc_boxes
+from pretrain.base.faults import Fault
 
 SIZE = (40, 30)  # width, height
 
@@ -25,7 +25,9 @@ def picture(path: Path, size: tuple[int, int] = SIZE) -> Path:
     return path
 
 
-def xml(path: Path, objects: list[tuple[str, tuple[float, ...], int]], size: tuple[int, int] | None = SIZE) -> Path:
+def xml(
+    path: Path, objects: list[tuple[str, tuple[float, ...], int]], size: tuple[int, int] | None = SIZE
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     stated = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
     nodes = "".join(
@@ -37,7 +39,9 @@ def xml(path: Path, objects: list[tuple[str, tuple[float, ...], int]], size: tup
     return path
 
 
-def devkit(root: Path, objects: list[list[tuple[str, tuple[float, ...], int]]], split: str = "trainval") -> Path:
+def devkit(
+    root: Path, objects: list[list[tuple[str, tuple[float, ...], int]]], split: str = "trainval"
+) -> Path:
     year = root / "VOC2007"
     for i, found in enumerate(objects):
         picture(year / "JPEGImages" / f"{i}.jpg")
@@ -50,14 +54,17 @@ def devkit(root: Path, objects: list[list[tuple[str, tuple[float, ...], int]]], 
 
 def test_voc_boxes_start_at_zero_and_are_cut_to_the_image(tmp_path: Path) -> None:
     path = xml(tmp_path / "a.xml", [("cat", (1, 1, 10.7, 10), 0), ("cat", (-3, 5, 41, 30), 1)])
-    found, odd = boxes.things(path, SIZE)
-    assert found == [boxes.Thing("cat", (0, 0, 9, 9), False), boxes.Thing("cat", (0, 4, 39, 29), True)]
+    found, odd = voc_boxes.things(path, SIZE)
+    assert found == [
+        voc_boxes.Thing("cat", (0, 0, 9, 9), False),
+        voc_boxes.Thing("cat", (0, 4, 39, 29), True),
+    ]
     assert odd == {"boxes_clipped": 1, "boxes_difficult": 1, "images_without_boxes": 0}
 
 
 @pytest.mark.parametrize("box", [(50, 5, 60, 10), (5, 5, 5, 20), (9, 9, 2, 12), (5, -9, 10, 0)])
 def test_voc_boxes_without_an_area_are_dropped_and_counted(tmp_path: Path, box: tuple[float, ...]) -> None:
-    found, odd = boxes.things(xml(tmp_path / "a.xml", [("cat", box, 0)]), SIZE)
+    found, odd = voc_boxes.things(xml(tmp_path / "a.xml", [("cat", box, 0)]), SIZE)
     assert found == []
     assert odd["boxes_dropped"] == 1
     assert odd["images_without_boxes"] == 1
@@ -65,7 +72,7 @@ def test_voc_boxes_without_an_area_are_dropped_and_counted(tmp_path: Path, box: 
 
 @pytest.mark.parametrize("stated", [None, (0, 0), (30, 40)])
 def test_the_images_own_size_counts(tmp_path: Path, stated: tuple[int, int] | None) -> None:
-    found, odd = boxes.things(xml(tmp_path / "a.xml", [("cat", (1, 1, 40, 30), 0)], stated), SIZE)
+    found, odd = voc_boxes.things(xml(tmp_path / "a.xml", [("cat", (1, 1, 40, 30), 0)], stated), SIZE)
     assert found[0].box == (0, 0, 39, 29)
     assert odd["sizes_corrected"] == 1
 
@@ -86,13 +93,13 @@ def test_the_images_own_size_counts(tmp_path: Path, stated: tuple[int, int] | No
 def test_unusable_annotations_are_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "a.xml").write_text(text)
     with pytest.raises(Fault, match=rf"a\.xml.*{said}") as error:
-        boxes.things(tmp_path / "a.xml", SIZE)
+        voc_boxes.things(tmp_path / "a.xml", SIZE)
     assert error.value.reason == "data-corrupt"
 
 
 def test_a_devkit_is_counted(tmp_path: Path) -> None:
     root = devkit(tmp_path, [[("dog", (1, 1, 9, 9), 0), ("cat", (1, 1, 99, 9), 0)], []])
-    train = boxes.check_voc(root, "VOC2007/trainval")
+    train = voc_boxes.check_voc(root, "VOC2007/trainval")
     assert (train.images, train.classes) == (2, ("cat", "dog"))
     test = boxes.Report(1, ("cat", "bird"), usable=Counter(cat=1))
     assert boxes.together(train, test) == {
@@ -106,24 +113,31 @@ def test_a_devkit_is_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("objects", "smallest"),
-    [([], 0), ([("cat", (1, 1, 9, 9), 1)], 0), ([("cat", (50, 1, 60, 9), 0)], 0), ([("cat", (1, 1, 9, 9), 0)], 31)],
+    [
+        ([], 0),
+        ([("cat", (1, 1, 9, 9), 1)], 0),
+        ([("cat", (50, 1, 60, 9), 0)], 0),
+        ([("cat", (1, 1, 9, 9), 0)], 31),
+    ],
 )
 def test_a_list_without_a_usable_box_is_named(
     tmp_path: Path, objects: list[tuple[str, tuple[float, ...], int]], smallest: int
 ) -> None:
-    report = boxes.check_voc(devkit(tmp_path, [objects]), "VOC2007/trainval", smallest)
+    report = voc_boxes.check_voc(devkit(tmp_path, [objects]), "VOC2007/trainval", smallest)
     assert not report.usable
     with pytest.raises(Fault, match=r"trainval\.txt: none of its 1 images has a box to train on") as error:
-        boxes.expect_boxes(report, boxes.voc_list(tmp_path, "VOC2007/trainval"), "train on", smallest)
+        boxes.expect_boxes(report, voc_boxes.voc_list(tmp_path, "VOC2007/trainval"), "train on", smallest)
     assert error.value.reason == "data-corrupt"
 
 
 @pytest.mark.parametrize(
     ("change", "smallest"), [({}, 31), ({"iscrowd": 1}, 0), ({"area": 0}, 0), ({"image_id": 9}, 0), (None, 0)]
 )
-def test_instances_without_a_usable_box_are_named(tmp_path: Path, change: dict[str, Any] | None, smallest: int) -> None:
+def test_instances_without_a_usable_box_are_named(
+    tmp_path: Path, change: dict[str, Any] | None, smallest: int
+) -> None:
     path, content = instances(tmp_path, [] if change is None else [change])
-    report = boxes.check_coco(path, content, tmp_path / "train2017", smallest)
+    report = coco_boxes.check_coco(path, content, tmp_path / "train2017", smallest)
     assert boxes.together(report, report)["train_classes_absent"] == 1
     with pytest.raises(Fault, match="none of its 1 images has a box to test on"):
         boxes.expect_boxes(report, path, "test on")
@@ -134,17 +148,17 @@ def test_missing_and_broken_files_are_named(tmp_path: Path) -> None:
     cut = root / "VOC2007" / "JPEGImages" / "1.jpg"
     cut.write_bytes(cut.read_bytes()[:-200])
     with pytest.raises(Fault, match=r"1 of 3 images are cut short or not images: .*1\.jpg") as error:
-        boxes.check_voc(root, "VOC2007/trainval")
+        voc_boxes.check_voc(root, "VOC2007/trainval")
     assert error.value.reason == "data-corrupt"
     cut.unlink()
     with pytest.raises(Fault, match=r"1 of 3 image files are not there: .*1\.jpg"):
-        boxes.check_voc(root, "VOC2007/trainval")
+        voc_boxes.check_voc(root, "VOC2007/trainval")
     picture(cut)
     (root / "VOC2007" / "Annotations" / "2.xml").unlink()
     with pytest.raises(Fault, match=r"2\.xml is not there"):
-        boxes.check_voc(root, "VOC2007/trainval")
+        voc_boxes.check_voc(root, "VOC2007/trainval")
     with pytest.raises(Fault, match=r"test\.txt is not there"):
-        boxes.check_voc(root, "VOC2007/test")
+        voc_boxes.check_voc(root, "VOC2007/test")
 
 
 def test_whole_images_of_any_ending_pass(tmp_path: Path) -> None:
@@ -153,30 +167,34 @@ def test_whole_images_of_any_ending_pass(tmp_path: Path) -> None:
         file.write(b"\0" * 9)  # padding
     odd = picture(tmp_path / "c.jpg")
     odd.write_bytes(odd.read_bytes() + b"comment behind the end")
-    assert pictures.sizes([*paths, odd]) == [SIZE] * 3
+    assert image_files.sizes([*paths, odd]) == [SIZE] * 3
     paths[1].write_bytes(b"")
     with pytest.raises(Fault, match=r"1 of 3 images are cut short or not images: .*b\.png"):
-        pictures.sizes([*paths, odd])
+        image_files.sizes([*paths, odd])
 
 
 @pytest.mark.parametrize(("text", "said"), [("", "is empty"), ("a\n\nb\n", "txt:2 is blank")])
 def test_lists_without_names_are_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "train.txt").write_text(text)
     with pytest.raises(Fault, match=said):
-        pictures.listed(tmp_path / "train.txt")
+        image_files.listed(tmp_path / "train.txt")
 
 
 def test_published_counts_are_expected() -> None:
-    pictures.expect(5, 0, "the training part")
+    image_files.expect(5, 0, "the training part")
     with pytest.raises(Fault, match="the training part lists 5 images, expected 16551"):
-        pictures.expect(5, 16551, "the training part")
+        image_files.expect(5, 16551, "the training part")
 
 
 def instances(root: Path, changes: list[dict[str, Any]], **more: Any) -> tuple[Path, dict[str, Any]]:
     plain = {"bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0, "segmentation": [[1, 1, 10, 1, 10, 10]]}
     picture(root / "train2017" / "1.jpg")
     annotations = [
-        {k: v for k, v in {**plain, "id": i, "image_id": 1, "category_id": 7, **change}.items() if v is not None}
+        {
+            k: v
+            for k, v in {**plain, "id": i, "image_id": 1, "category_id": 7, **change}.items()
+            if v is not None
+        }
         for i, change in enumerate(changes)
     ]
     images = [{"id": 1, "file_name": "1.jpg", "width": SIZE[0], "height": SIZE[1]}]
@@ -203,7 +221,7 @@ def instances(root: Path, changes: list[dict[str, Any]], **more: Any) -> tuple[P
 )
 def test_odd_coco_boxes_are_counted(tmp_path: Path, change: dict[str, Any], count: dict[str, int]) -> None:
     path, content = instances(tmp_path, [change])
-    report = boxes.check_coco(path, content, tmp_path / "train2017")
+    report = coco_boxes.check_coco(path, content, tmp_path / "train2017")
     assert {name: n for name, n in report.odd.items() if n} == count
     assert (report.images, report.classes) == (1, ("cat",))
 
@@ -211,7 +229,7 @@ def test_odd_coco_boxes_are_counted(tmp_path: Path, change: dict[str, Any], coun
 def test_images_that_the_json_does_not_name_are_counted(tmp_path: Path) -> None:
     path, content = instances(tmp_path, [{}])
     picture(tmp_path / "train2017" / "2.jpg")
-    assert boxes.check_coco(path, content, tmp_path / "train2017").odd["images_not_listed"] == 1
+    assert coco_boxes.check_coco(path, content, tmp_path / "train2017").odd["images_not_listed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -223,13 +241,16 @@ def test_images_that_the_json_does_not_name_are_counted(tmp_path: Path) -> None:
         ({"images": [{"id": 1, "file_name": "1.jpg"}]}, "image 1 has no height, width"),
         ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7}]}, "annotation 4 has no bbox"),
         ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7, "bbox": []}]}, "a bbox of 0 numbers"),
-        ({"annotations": [{"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 1, 5, 5]}] * 2}, "1 annotation ids"),
+        (
+            {"annotations": [{"id": 4, "image_id": 1, "category_id": 7, "bbox": [1, 1, 5, 5]}] * 2},
+            "1 annotation ids",
+        ),
     ],
 )
 def test_unusable_instances_are_named(tmp_path: Path, more: dict[str, Any], said: str) -> None:
     path, content = instances(tmp_path, [{}], **more)
     with pytest.raises(Fault, match=said):
-        boxes.check_coco(path, content, tmp_path / "train2017")
+        coco_boxes.check_coco(path, content, tmp_path / "train2017")
 
 
 @pytest.mark.parametrize(
@@ -238,29 +259,29 @@ def test_unusable_instances_are_named(tmp_path: Path, more: dict[str, Any], said
 def test_other_json_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(Fault, match=said):
-        boxes.read_coco(tmp_path / "a.json")
+        coco_boxes.read_coco(tmp_path / "a.json")
 
 
 def test_what_mmdet_takes_for_granted_is_filled_in(tmp_path: Path) -> None:
     changes = [{"area": None, "iscrowd": None, "segmentation": None}, {"image_id": 9}]
     _, content = instances(tmp_path, changes)
-    (fixed,) = boxes.completed(content)["annotations"]
+    (fixed,) = coco_boxes.completed(content)["annotations"]
     assert (fixed["area"], fixed["iscrowd"]) == (81, 0)
-    (masked,) = boxes.with_empty_masks(boxes.completed(content))["annotations"]
+    (masked,) = coco_boxes.with_empty_masks(coco_boxes.completed(content))["annotations"]
     assert masked["segmentation"] == {"size": [30, 40], "counts": [1200]}
 
 
 def test_differing_categories_are_refused() -> None:
     one, other = boxes.Report(1, ("cat", "dog")), boxes.Report(1, ("dog", "cat"))
     with pytest.raises(Fault, match="different categories: their order"):
-        boxes.same_classes(one, other, (Path("a"), Path("b")))
+        coco_boxes.same_classes(one, other, (Path("a"), Path("b")))
     with pytest.raises(Fault, match="different categories: bird"):
-        boxes.same_classes(one, boxes.Report(1, ("cat", "dog", "bird")), (Path("a"), Path("b")))
+        coco_boxes.same_classes(one, boxes.Report(1, ("cat", "dog", "bird")), (Path("a"), Path("b")))
 
 
 def test_the_blood_cells_pass(sample: Callable[[str], Path]) -> None:
     root = sample("bccd") / "VOCdevkit"
-    report = boxes.merged([boxes.check_voc(root, f"VOC2007/{part}") for part in ("trainval", "test")])
+    report = boxes.merged([voc_boxes.check_voc(root, f"VOC2007/{part}") for part in ("trainval", "test")])
     assert report.images == 364
     assert report.classes == ("Platelets", "RBC", "WBC")
 
@@ -268,7 +289,7 @@ def test_the_blood_cells_pass(sample: Callable[[str], Path]) -> None:
 def test_the_sample_instances_pass(sample: Callable[[str], Path]) -> None:
     root = sample("coco-cc")
     path = root / "annotations" / "instances_val2017.json"
-    found = boxes.check_coco(path, boxes.read_coco(path), root / "val2017")
+    found = coco_boxes.check_coco(path, coco_boxes.read_coco(path), root / "val2017")
     assert found.images == 52
     assert found.odd["boxes_without_mask"] == 173
     assert found.odd["boxes_crowd"] == 2

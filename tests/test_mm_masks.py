@@ -1,4 +1,4 @@
-"""Masks are checked and counted before a network trains on them."""
+"""Masks are checked and counted before a network trains on them; an empty one teaches nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from benchmarks.mm import label_maps
-from pretrain.faults import Fault
+from benchmarks.mm.checks import label_maps
+from benchmarks.mm.worker import ops
+from pretrain.base.faults import Fault
 from tests.test_mm_data import SIZE, picture
 
 
@@ -29,7 +31,9 @@ def test_masks_are_counted(tmp_path: Path) -> None:
 
 
 def test_masks_without_one_labelled_pixel_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Fault, match=r"all 2 masks hold 255 alone, expected pixels of 0 to 2: .*0\.png") as error:
+    with pytest.raises(
+        Fault, match=r"all 2 masks hold 255 alone, expected pixels of 0 to 2: .*0\.png"
+    ) as error:
         label_maps.check(masked(tmp_path, [[255], [255]]), 3)
     assert error.value.reason == "data-corrupt"
 
@@ -64,3 +68,23 @@ def test_cityscapes_with_original_ids_alone_says_how_to_convert(tmp_path: Path) 
     ]
     with pytest.raises(Fault, match=r"no \*_leftImg8bit\.png below"):
         label_maps.cityscapes_pairs(tmp_path, "val")
+
+
+@pytest.mark.filterwarnings("ignore")  # the mm packages warn when they are imported
+def test_an_empty_mask_teaches_nothing() -> None:
+    ops.install()
+    from benchmarks.mm.worker.heads import PartlyMasked
+
+    head = PartlyMasked(num_convs=1, in_channels=4, conv_out_channels=4, num_classes=2)
+    found = type("Found", (), {"pos_gt_labels": torch.tensor([0, 1, 1])})
+    targets = torch.stack([torch.ones(28, 28), torch.zeros(28, 28), torch.ones(28, 28)])
+    head.get_targets = lambda **_: targets
+    predicted = torch.zeros(3, 2, 28, 28, requires_grad=True)
+    loss = head.loss_and_target(predicted, [found], None, None)["loss_mask"]["loss_mask"]
+    loss.backward()
+    assert predicted.grad is not None
+    assert predicted.grad.abs().sum((1, 2, 3)).tolist() == pytest.approx(
+        [0.25, 0.0, 0.25]
+    )  # half of sigmoid(0) each
+    head.get_targets = lambda **_: torch.zeros(3, 28, 28)
+    assert head.loss_and_target(predicted, [found], None, None)["loss_mask"]["loss_mask"].item() == 0

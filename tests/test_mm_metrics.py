@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.mm.average_precision import Image, coco_scores, eleven_point_ap, voc_scores
-from benchmarks.mm.boxes import mask_truth
+from benchmarks.mm.checks.coco_boxes import mask_truth
+from benchmarks.mm.worker.detection_ap import Image, coco_scores, eleven_point_ap, voc_scores
 
 NONE = np.zeros((0, 4))
 
 
 def image(
-    truths: list[list[float]], found: list[list[float]], scores: list[float], difficult: list[list[float]] | None = None
+    truths: list[list[float]],
+    found: list[list[float]],
+    scores: list[float],
+    difficult: list[list[float]] | None = None,
 ) -> Image:
     as_boxes = [np.array(boxes, dtype=float).reshape(-1, 4) for boxes in (found, truths, difficult or [])]
     return Image(as_boxes[0], np.array(scores, dtype=float), as_boxes[1], as_boxes[2])
@@ -48,7 +51,8 @@ def test_coco_ap_of_the_reference_detections(sample: Callable[[str], Path]) -> N
 
 def test_voc_ap_by_hand() -> None:
     # Four truths. By score: right, wrong (second on a found truth), right; one truth is never found.
-    # Precision 1, 1/2, 2/3 at recall 1/3, 1/3, 2/3: best is 1 up to 0.3 (4 steps), 2/3 up to 0.6 (3), 0 beyond (4).
+    # Precision 1, 1/2, 2/3 at recall 1/3, 1/3, 2/3: best is 1 up to 0.3 (4 steps), 2/3 up to 0.6 (3), 0
+    # beyond (4).
     first = image([[0, 0, 9, 9], [20, 20, 29, 29]], [[0, 0, 9, 9], [0, 0, 9, 8]], [0.9, 0.8])
     second = image([[0, 0, 9, 9]], [[0, 0, 9, 9]], [0.7])
     assert eleven_point_ap([first, second], 0.5) == pytest.approx((4 * 1 + 3 * 2 / 3) / 11)
@@ -77,7 +81,7 @@ def test_map_is_not_a_copy_of_ap50() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the packages warn when they are imported
 def test_voc_ap_equals_mmdets() -> None:
-    from benchmarks.mm import ops
+    from benchmarks.mm.worker import ops
 
     ops.install()
     from mmdet.evaluation.functional import eval_map
@@ -95,13 +99,21 @@ def test_voc_ap_equals_mmdets() -> None:
         truth.append({"bboxes": boxes[:5], "labels": np.zeros(5, int), **ignored})
     for iou in (0.3, 0.5, 0.7):
         theirs, _ = eval_map(
-            found, truth, iou_thr=iou, logger="silent", nproc=1, eval_mode="11points", use_legacy_coordinate=True
+            found,
+            truth,
+            iou_thr=iou,
+            logger="silent",
+            nproc=1,
+            eval_mode="11points",
+            use_legacy_coordinate=True,
         )
         assert eleven_point_ap(images, iou) == pytest.approx(theirs, abs=1e-6)
 
 
 def coco(annotations: list[dict[str, Any]]) -> dict[str, Any]:
-    numbered = [{"id": i, "category_id": 1, "image_id": 1, "iscrowd": 0, **a} for i, a in enumerate(annotations, 1)]
+    numbered = [
+        {"id": i, "category_id": 1, "image_id": 1, "iscrowd": 0, **a} for i, a in enumerate(annotations, 1)
+    ]
     for ann in numbered:
         ann.setdefault("area", ann["bbox"][2] * ann["bbox"][3])
     images = [{"id": 1, "file_name": "1.jpg", "width": 100, "height": 100}]
@@ -109,8 +121,8 @@ def coco(annotations: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_coco_ap_by_hand(tmp_path: Path) -> None:
-    # The first box is found exactly, the second with IoU 0.62 (three of ten thresholds), the third detection is wrong.
-    # With one of two found at full precision AP is 51/101: recalls 0, 0.01, ..., 0.50.
+    # The first box is found exactly, the second with IoU 0.62 (three of ten thresholds), the third detection
+    # is wrong. With one of two found at full precision AP is 51/101: recalls 0, 0.01, ..., 0.50.
     truth = coco([{"bbox": [0, 0, 10, 10]}, {"bbox": [50, 50, 10, 10]}])
     found = [
         {"image_id": 1, "category_id": 1, "bbox": box, "score": score}
@@ -126,7 +138,9 @@ def test_coco_ap_by_hand(tmp_path: Path) -> None:
 
 def test_a_box_without_a_mask_counts_for_boxes_and_is_crowd_for_masks() -> None:
     square = [[0, 0, 10, 0, 10, 10, 0, 10]]
-    truth = coco([{"bbox": [0, 0, 10, 10], "segmentation": square}, {"bbox": [50, 50, 10, 10], "segmentation": []}])
+    truth = coco(
+        [{"bbox": [0, 0, 10, 10], "segmentation": square}, {"bbox": [50, 50, 10, 10], "segmentation": []}]
+    )
     one = {"image_id": 1, "category_id": 1, "score": 0.9, "segmentation": square}
     other = {**one, "score": 0.95, "segmentation": [[50, 50, 60, 50, 60, 60, 50, 60]]}
     from pycocotools import mask
@@ -138,7 +152,9 @@ def test_a_box_without_a_mask_counts_for_boxes_and_is_crowd_for_masks() -> None:
     assert coco_scores(truth, boxes, "bbox")["AP50"] == pytest.approx(100 * 51 / 101)
 
 
-@pytest.mark.parametrize("found", [[], [{"image_id": 1, "category_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}]])
+@pytest.mark.parametrize(
+    "found", [[], [{"image_id": 1, "category_id": 1, "score": 0.9, "bbox": [0, 0, 9, 9]}]]
+)
 def test_nothing_to_measure_is_no_score(found: list[dict[str, Any]]) -> None:
     unmasked = coco([{"bbox": [0, 0, 10, 10], "segmentation": []}])
     assert coco_scores(unmasked, found, "bbox")

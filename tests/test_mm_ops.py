@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import RoIAlign
 from torchvision.ops import nms as torchvision_nms
 
-from benchmarks.mm import ops
+from benchmarks.mm.worker import ops
 
 DEVICES = [
     "cpu",
@@ -49,7 +49,9 @@ def literal_iou(a: Tensor, b: Tensor, offset: int) -> float:
 def literal_roi_align(
     image: Tensor, roi: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool
 ) -> Tensor:
-    """The definition: average of bilinear samples on a regular grid in each bin. image (C, H, W), roi (4,)."""
+    """The definition: average of bilinear samples on a regular grid in each bin. image (C, H, W), roi
+    (4,).
+    """
     shift = 0.5 if aligned else 0.0
     x1, y1, x2, y2 = (float(v) * scale - shift for v in roi)
     width, height = x2 - x1, y2 - y1
@@ -144,7 +146,8 @@ def test_roi_align_gradient_equals_finite_differences(mmcv_ops: object, device: 
 
 
 def test_roi_align_by_hand(mmcv_ops: object) -> None:
-    # On the plane f(y, x) = 10 y + x the average over a bin is f at the bin's middle, half a cell nearer when aligned.
+    # On the plane f(y, x) = 10 y + x the average over a bin is f at the bin's middle, half a cell nearer when
+    # aligned.
     y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
     plane = (10 * y + x)[None, None]
     roi = torch.tensor([[0, 2.0, 1.0, 6.0, 5.0]])
@@ -187,7 +190,7 @@ def test_a_compiled_module_is_preferred(tmp_path: Path) -> None:
     (tmp_path / "mmcv").mkdir()
     (tmp_path / "mmcv" / "__init__.py").write_text("")
     (tmp_path / "mmcv" / "_ext.py").write_text("compiled = True\n")
-    code = "from benchmarks.mm import ops; print(ops.install()); import mmcv._ext; print(mmcv._ext.compiled)"
+    code = "from benchmarks.mm.worker import ops; print(ops.install()); import mmcv._ext; print(mmcv._ext.compiled)"
     root = Path(__file__).parents[1]
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(root)!r}]; {code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

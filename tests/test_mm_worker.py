@@ -1,15 +1,13 @@
-"""Real trainings, very small: they start from the given weights, go on after an interrupt and repeat exactly."""
+"""Real trainings, very small: they start from the given weights, go on after an interrupt and repeat
+exactly.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,14 +15,17 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from benchmarks.mm import ops, worker
-from benchmarks.mm.job import PARENT, Job
-from benchmarks.mm.settings import Detection, Segmentation
-from benchmarks.protocols import detection, segmentation
-from pretrain import checkpoint
-from pretrain.backbone import build
-from pretrain.faults import Fault
-from pretrain.recipe import Input
+from benchmarks.mm.bridge.job import Job
+from benchmarks.mm.bridge.settings import Detection, Segmentation
+from benchmarks.mm.worker import main as worker
+from benchmarks.mm.worker import ops
+from benchmarks.protocols.detection import protocol as detection
+from benchmarks.protocols.segmentation import protocol as segmentation
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed
+from pretrain.data.view import Input
+from pretrain.nets import checkpoint
+from pretrain.nets.archs import build
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the mm packages warn when they are imported
 
@@ -89,17 +90,29 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 TINY: dict[str, Any] = {"batch_size": 2, "reference_batch": 2}
 BOXES: dict[str, Any] = {**TINY, "train_sides": (32,), "test_side": 32, "long_side": 32, "region": 4}
-MASKS: dict[str, Any] = {**TINY, "train_lists": (("train", "SegmentationClass"),), "classes": 2, "scale": (32, 32)}
+MASKS: dict[str, Any] = {
+    **TINY,
+    "train_lists": (("train", "SegmentationClass"),),
+    "classes": 2,
+    "scale": (32, 32),
+}
 SETTINGS: dict[str, Detection | Segmentation] = {
-    "voc": replace(
-        detection.DEMO[0].settings,
-        **{**BOXES, "train_lists": ("VOC2007/trainval",), "test_list": "VOC2007/trainval", "length": 4, "drops": (3,)},
+    "voc": changed(
+        detection.TINY[0].settings,
+        **{
+            **BOXES,
+            "train_lists": ("VOC2007/trainval",),
+            "test_list": "VOC2007/trainval",
+            "length": 4,
+            "drops": (3,),
+        },
     ),
-    "coco": replace(
-        detection.DEMO[1].settings, **{**BOXES, "test_list": "train2017", "length": 1, "drops": (), "roi_samples": 16}
+    "coco": changed(
+        detection.TINY[1].settings,
+        **{**BOXES, "test_list": "train2017", "length": 1, "drops": (), "roi_samples": 16},
     ),
-    "masks": replace(
-        segmentation.DEMO[0].settings,
+    "masks": changed(
+        segmentation.TINY[0].settings,
         **{**MASKS, "test_list": ("train", "SegmentationClass"), "crop": 32},
         iterations=4,
     ),
@@ -109,7 +122,9 @@ SETTINGS: dict[str, Detection | Segmentation] = {
 def job(weights: Path, data: Path, work: Path, name: str, seed: int = 0) -> Job:
     sha256 = checkpoint.describe(weights).sha256
     work.mkdir(parents=True, exist_ok=True)
-    return Job(weights=weights, sha256=sha256, root=data, work=work, seed=seed, gpus=0, settings=SETTINGS[name])
+    return Job(
+        weights=weights, sha256=sha256, root=data, work=work, seed=seed, gpus=0, settings=SETTINGS[name]
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +135,9 @@ def job(weights: Path, data: Path, work: Path, name: str, seed: int = 0) -> Job:
         ("masks", {"mIoU", "aAcc"}),
     ],
 )
-def test_a_job_leaves_its_record(weights: Path, data: Path, tmp_path: Path, name: str, metrics: set[str]) -> None:
+def test_a_job_leaves_its_record(
+    weights: Path, data: Path, tmp_path: Path, name: str, metrics: set[str]
+) -> None:
     record = worker.run(job(weights, data, tmp_path, name))
     assert set(record["metrics"]) == metrics
     assert all(0 <= value <= 100 for value in record["metrics"].values())
@@ -132,12 +149,14 @@ def test_a_job_leaves_its_record(weights: Path, data: Path, tmp_path: Path, name
 
 
 def last_checkpoint(work: Path) -> dict[str, torch.Tensor]:
-    worker._trust_own_checkpoints()
+    worker.trust_own_checkpoints()
     state: dict[str, torch.Tensor] = torch.load(work / "iter_4.pth", weights_only=True)["state_dict"]
     return state
 
 
-def test_the_same_seed_repeats_the_run_and_another_does_not(weights: Path, data: Path, tmp_path: Path) -> None:
+def test_the_same_seed_repeats_the_run_and_another_does_not(
+    weights: Path, data: Path, tmp_path: Path
+) -> None:
     runs = {name: tmp_path / name for name in ("first", "again", "other")}
     for name, work in runs.items():
         worker.run(job(weights, data, work, "voc", seed=int(name == "other")))
@@ -149,7 +168,7 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(weights: Path, data:
 def test_an_interrupted_run_goes_on_from_mms_last_checkpoint(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.mm.hooks import Watch
+    from benchmarks.mm.worker.hooks import Watch
 
     whole = Watch.after_train_iter
     done: list[int] = []
@@ -169,10 +188,10 @@ def test_an_interrupted_run_goes_on_from_mms_last_checkpoint(
 
 
 def test_faults_of_data_reach_the_parent(weights: Path, data: Path, tmp_path: Path) -> None:
-    from benchmarks.mm import job as jobs
+    from benchmarks.mm.bridge import job as jobs
 
     asked = job(weights, data, tmp_path, "masks")
-    jobs.write(tmp_path / "job.json", replace(asked, settings=replace(asked.settings, classes=1)))
+    jobs.write(tmp_path / "job.json", changed(asked, settings=changed(asked.settings, classes=1)))
     assert worker.main(tmp_path / "job.json") == 1
     told = json.loads((tmp_path / "fault.json").read_text())
     assert told["reason"] == "data-corrupt"
@@ -180,7 +199,9 @@ def test_faults_of_data_reach_the_parent(weights: Path, data: Path, tmp_path: Pa
 
 
 def emptied(root: Path, name: str) -> Path:
-    """The data set in files of their own, its annotations without objects: the second VOC list's, or all of COCO's."""
+    """The data set in files of their own, its annotations without objects: the second VOC list's, or all of
+    COCO's.
+    """
     if name == "coco":
         path = root / "annotations" / "instances_train2017.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
@@ -209,7 +230,7 @@ def test_boxes_are_expected_before_training(
     root = emptied(Path(shutil.copytree(data, tmp_path / "data")), name)
     asked = job(weights, root, tmp_path / "work", name)
     with pytest.raises(Fault, match=said) as error:
-        worker.run(replace(asked, settings=replace(asked.settings, **lists)))
+        worker.run(changed(asked, settings=changed(asked.settings, **lists)))
     assert error.value.reason == "data-corrupt"
 
 
@@ -220,7 +241,7 @@ def test_boxes_are_expected_before_training(
 def test_errors_nobody_foresaw_reach_the_parent(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    from benchmarks.mm import job as jobs
+    from benchmarks.mm.bridge import job as jobs
 
     def fail(job: Job) -> None:
         raise error
@@ -236,24 +257,9 @@ def test_errors_nobody_foresaw_reach_the_parent(
     assert json.loads((tmp_path / "fault.json").read_text()) == told
 
 
-@pytest.mark.parametrize("event", ["after_train_iter", "after_val_iter"])
-def test_a_worker_leaves_when_the_bridge_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str) -> None:
-    ops.install()
-    from benchmarks.mm.hooks import Watch
-
-    runner: Any = SimpleNamespace(iter=0, max_iters=9, val_dataloader=[0])
-    monkeypatch.setenv(PARENT, str(os.getpid()))
-    getattr(Watch(tmp_path, tmp_path / "progress"), event)(runner, 0)
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    monkeypatch.setenv(PARENT, str(gone.pid))
-    with pytest.raises(SystemExit, match="is gone"):
-        getattr(Watch(tmp_path, tmp_path / "progress"), event)(runner, 0)
-
-
 def test_a_score_that_is_not_finite_is_a_fault(tmp_path: Path) -> None:
     ops.install()
-    from benchmarks.mm.hooks import Watch
+    from benchmarks.mm.worker.hooks import Watch
 
     with pytest.raises(Fault, match="the test's mIoU came out as nan") as error:
         Watch(tmp_path, tmp_path).after_val_epoch(None, {"mIoU": float("nan"), "aAcc": 1.0})
@@ -263,12 +269,12 @@ def test_a_score_that_is_not_finite_is_a_fault(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from benchmarks.mm import hooks
+    from benchmarks.mm.worker import hooks
 
     monkeypatch.setattr(hooks, "LOOK", 1)
     asked = job(weights, data, tmp_path, "masks")
     with pytest.raises(Fault, match="the loss is nan at iteration") as error:
-        worker.run(replace(asked, settings=replace(asked.settings, lr=1e30)))
+        worker.run(changed(asked, settings=changed(asked.settings, lr=1e30)))
     assert error.value.reason == "nan"
 
 
@@ -276,7 +282,7 @@ def test_weights_are_checked_before_the_first_step(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker.run(job(weights, data, tmp_path / "warm", "masks"))  # registers the modules
-    from benchmarks.mm.backbone import ZooBackbone
+    from benchmarks.mm.worker.backbone import ZooBackbone
 
     built = ZooBackbone.__init__
 

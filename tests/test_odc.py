@@ -1,4 +1,6 @@
-"""ODC memories equal a literal re-implementation of the paper's step, and its invariants hold after each one."""
+"""ODC memories equal a literal re-implementation of the paper's step, and its invariants hold after each
+one.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,28 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain import folder, loop
-from pretrain import memories as odc
-from pretrain.clustering import two_means
+from pretrain.cluster.kmeans import two_means
+from pretrain.data import dataset
+from pretrain.methods.odc import memory as odc
+from pretrain.train import state
+from pretrain.train.method import At, Loss
 from tests import scenes
 from tests.train import tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 K, D, M, MOMENTUM = 12, 8, 4, 0.5
 
 
 class Literal:
-    """The released algorithm, word for word: full recounts, a full centroid refresh, one cluster at a time."""
+    """The released algorithm, word for word: full recounts, a full centroid refresh, one cluster at a
+    time.
+    """
 
     def __init__(self, features: Tensor, labels: Tensor, clusters: int, small: int) -> None:
         self.F, self.y, self.K, self.m = features.clone(), labels.clone(), clusters, small
-        self.C = torch.stack([self.mean(k) if (labels == k).any() else torch.zeros(D) for k in range(clusters)])
+        self.C = torch.stack(
+            [self.mean(k) if (labels == k).any() else torch.zeros(D) for k in range(clusters)]
+        )
 
     def mean(self, k: int) -> Tensor:
         return self.F[self.y == k].mean(0)
@@ -119,7 +128,9 @@ def test_two_clusters_by_hand() -> None:
 
 
 def test_assignment_metrics_differ_as_they_should() -> None:
-    """A loose cluster has a short mean centroid: the raw product prefers the tight one, cosine the direction."""
+    """A loose cluster has a short mean centroid: the raw product prefers the tight one, cosine the
+    direction.
+    """
     C, f = torch.tensor([[0.5, 0.5], [0.0, 1.0]]), unit(torch.tensor([[0.6, 0.7]]))
     assert odc.assign(C, f, "dot").item() == 1
     assert odc.assign(C, f, "cosine").item() == 0
@@ -143,16 +154,35 @@ def test_incremental_sums_do_not_drift() -> None:
     assert float((S - memory.S).norm() / S.norm()) < 1e-5
 
 
-def test_the_first_line_tells_of_the_initial_clustering_and_every_line_of_sizes_and_features(tmp_path: Path) -> None:
-    split = folder.load("pretrain.datasets", "imagenet").split(scenes.folder(tmp_path / "images"), "train")
-    run = loop._prepare("odc", tiny("odc"), split, tmp_path, 0, torch.device("cpu"), lambda *_: None)
+def test_the_first_line_tells_of_the_initial_clustering_and_every_line_of_sizes_and_features(
+    tmp_path: Path,
+) -> None:
+    split = dataset.find("imagenet").split(scenes.folder(tmp_path / "images"), "train")
+    run = state.begin("odc", tiny("odc"), split, tmp_path, 0, torch.device("cpu"), lambda *_: None)
     made: Any = run.method
+    last = (At(0, 2), Loss(torch.zeros(())))
     initial = {"objective_start", "objective", "reseeded", "kmeans_empty"}
-    state = {name: value.clone() for name, value in made.state().items()}
-    first, second = (made.epoch_diagnostics(run.data) for _ in range(2))
+    kept = {name: value.clone() for name, value in made.memories().items()}
+    first = made.epoch_diagnostics(run.data, *last)
+    made.after_epoch(0)
+    second = made.epoch_diagnostics(run.data, *last)
     assert first.keys() - second.keys() == initial
     assert {"size_empty", "size_p50", "size_imbalance", "effective_rank"} <= second.keys()
-    made.load_state(state)
-    assert made.epoch_diagnostics(run.data) == first
+    made.restore(kept)
+    assert made.epoch_diagnostics(run.data, *last) == first
     made.memory.F[:] = made.memory.F[0]
-    assert "features collapse: effective rank 1.00" in made.epoch_diagnostics(run.data)["warning"]
+    assert "features collapse: effective rank 1.00" in made.epoch_diagnostics(run.data, *last)["warning"]
+
+
+def test_a_memory_copies_what_it_keeps() -> None:
+    g = torch.Generator().manual_seed(0)
+    features, labels = unit(torch.randn(60, D, generator=g)), torch.randint(K, (60,), generator=g)
+    given = features.clone(), labels.clone()
+    memory = odc.remember(features, labels, K)
+    for t in range(3):
+        odc.update(memory, torch.arange(20 * t, 20 * t + 20), unit(torch.randn(20, D)), MOMENTUM, "dot")
+        odc.handle_small(memory, M, "dot")
+    assert not torch.equal(memory.F, features)
+    assert not torch.equal(memory.y, labels)
+    assert torch.equal(features, given[0])
+    assert torch.equal(labels, given[1])

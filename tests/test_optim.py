@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
-from pretrain import method, optim
-from pretrain.recipe import Cosine, Step
+from pretrain.base.settings import changed
+from pretrain.train import optim
+from pretrain.train.recipe import Cosine, Recipe, Step
+from zoo.suites.suite import recipes
 
 LR, MOMENTUM, DECAY = 0.3, 0.9, 1e-2
 
@@ -24,16 +24,21 @@ def literal_step(p: Tensor, g: Tensor, buffer: Tensor | None) -> tuple[Tensor, T
     return p - LR * buffer, buffer
 
 
-def recipe(**changes: object) -> object:
-    smoke = method.recipes("deepclusterv2")["smoke"][0]
-    return replace(smoke, optimizer="larc", lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
+def recipe(**changes: object) -> Recipe:
+    smoke = recipes("deepclusterv2")["smoke"][0]
+    return changed(smoke, optimizer="larc", lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
 
 
 def test_larc_equals_its_formula() -> None:
     g = torch.Generator().manual_seed(0)
-    starts = [torch.randn(5, 3, generator=g), torch.zeros(7), torch.randn(4, generator=g), torch.full((3,), 1e-9)]
+    starts = [
+        torch.randn(5, 3, generator=g),
+        torch.zeros(7),
+        torch.randn(4, generator=g),
+        torch.full((3,), 1e-9),
+    ]
     params = [torch.nn.Parameter(t.clone()) for t in (*starts, torch.ones(2))]
-    optimizer = optim.build(recipe(), [{"params": params[:2]}, {"params": params[2:]}])  # type: ignore[arg-type]
+    optimizer = optim.build(recipe(), [{"params": params[:2]}, {"params": params[2:]}])
     expected, buffers = [t.clone() for t in starts], [None] * len(starts)
     for step in range(4):
         for i, p in enumerate(params[:-1]):  # the last one never has a gradient
@@ -50,7 +55,7 @@ def test_larc_equals_its_formula() -> None:
 def test_larc_lets_a_zero_tensor_take_its_first_step_at_the_full_rate() -> None:
     bias = torch.nn.Parameter(torch.zeros(2))
     bias.grad = torch.tensor([1.0, -2.0])
-    optim.build(recipe(), [{"params": [bias]}]).step()  # type: ignore[arg-type]
+    optim.build(recipe(), [{"params": [bias]}]).step()
     assert bias.tolist() == pytest.approx([-LR, 2 * LR])
 
 
@@ -67,7 +72,7 @@ def test_larc_by_hand() -> None:
 
 def test_the_published_schedule_of_deepclusterv2_and_swav() -> None:
     for name in ("deepclusterv2", "swav"):
-        paper = next(r for r in method.recipes(name)["paper"] if r.batch_size == 4096)
+        paper = next(r for r in recipes(name)["paper"] if r.batch_size == 4096)
         per_epoch = 1_281_167 // 4096
         last = paper.epochs * per_epoch - 1
         rates = [optim.learning_rate(paper, i, per_epoch) for i in (0, 3119, 3120, last)]
@@ -76,7 +81,7 @@ def test_the_published_schedule_of_deepclusterv2_and_swav() -> None:
 
 
 def test_swav_at_batch_256_has_no_warm_up() -> None:
-    paper = next(r for r in method.recipes("swav")["paper"] if r.batch_size == 256)
+    paper = next(r for r in recipes("swav")["paper"] if r.batch_size == 256)
     rates = [optim.learning_rate(paper, i, 5004) for i in (0, paper.epochs * 5004 - 1)]
     assert rates == pytest.approx([0.6, 0.0006], rel=1e-5)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain import dist
-from pretrain.pca import Moments, Whitening
+from pretrain.base import dist
+from pretrain.cluster.pca import Moments, Whitening
 from tests import gloo
 
 
@@ -62,13 +62,17 @@ def test_batches_and_types_do_not_show() -> None:
     x = correlated(500, 10, 10).half()
     whole, pieces = fitted(x, 4, 500), fitted(x.double(), 4, 7)
     torch.testing.assert_close(whole.projection, pieces.projection, atol=1e-6, rtol=0)
-    assert float(whole.projection.abs().amax(0).sub(whole.projection.amax(0)).abs().max()) == 0  # signs are fixed
+    assert (
+        float(whole.projection.abs().amax(0).sub(whole.projection.amax(0)).abs().max()) == 0
+    )  # signs are fixed
 
 
 @pytest.mark.parametrize(("n", "drawn", "rank"), [(300, 6, 6), (5, 20, 4)])  # five rows span four dimensions
 def test_dims_shrink_to_the_rank_with_a_warning(n: int, drawn: int, rank: int) -> None:
     x = correlated(n, 30, drawn)
-    with pytest.warns(UserWarning, match=f"16 dimensions asked of {n} rows of rank {rank}; continuing with {rank}"):
+    with pytest.warns(
+        UserWarning, match=f"16 dimensions asked of {n} rows of rank {rank}; continuing with {rank}"
+    ):
         whitening = fitted(x, 16)
     z = whitening(x)
     assert z.shape == (n, rank)
@@ -77,12 +81,15 @@ def test_dims_shrink_to_the_rank_with_a_warning(n: int, drawn: int, rank: int) -
 
 
 def test_near_null_directions_are_not_blown_up() -> None:
-    # Standard deviations 1 and 1e-4: variance 1e-8 is raised to 1e-6 of the largest, so it comes out as 0.1, not 1.
+    # Standard deviations 1 and 1e-4: variance 1e-8 is raised to 1e-6 of the largest, so it comes out as 0.1,
+    # not 1.
     x = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1e-4])
     torch.testing.assert_close(fitted(x, 2)(x).std(0), torch.tensor([1.0, 0.1]), atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize("rows", [torch.zeros(0, 3), torch.full((9, 3), 1.7), torch.full((4, 3), float("nan"))])
+@pytest.mark.parametrize(
+    "rows", [torch.zeros(0, 3), torch.full((9, 3), 1.7), torch.full((4, 3), float("nan"))]
+)
 def test_rows_that_do_not_vary_are_refused(rows: Tensor) -> None:
     with pytest.raises(ValueError, match=f"the {len(rows)} rows seen do not vary or are not finite"):
         fitted(rows, 2)

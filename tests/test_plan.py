@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks.protocol import Protocol
-from pretrain.faults import Fault
-from pretrain.recipe import Recipe, key, override
-from tests.planned import PROTOCOLS, changed, finish, jobs, pretend
-from zoo import suite as suites
-from zoo.plan import difference
-from zoo.suite import Suite
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed as replaced
+from pretrain.data.split import Split
+from pretrain.train.recipe import key
+from tests.planned import PROTOCOLS, changed, finish, jobs, plan, pretend, request
+from zoo.plan.changes import changes
+from zoo.plan.planner import Planner
+from zoo.show.plan import reason
+from zoo.suites.suite import Reference, Suite
 
 
 def states(suite: Suite, home: Path) -> dict[str, str]:
@@ -41,109 +41,114 @@ def test_a_changed_setting_makes_exactly_its_own_job_stale(
     finish(suite, tmp_path)
     after = jobs(changed(suite, name, **{field: value}), tmp_path)
     assert {job for job, found in after.items() if found.state == "stale"} == stale
-    assert field in after[name].reason
+    assert f"settings.{field}" in [change.path for change in after[name].changes]
     assert {found.state for job, found in after.items() if job not in stale} == {"done"}
 
 
-def test_a_changed_recipe_asks_for_new_weights_and_keeps_the_old_records(suite: Suite, tmp_path: Path) -> None:
+def test_a_changed_recipe_asks_for_new_weights_and_keeps_the_old_records(
+    suite: Suite, tmp_path: Path
+) -> None:
     finish(suite, tmp_path)
     after = jobs(changed(suite, "odc", lr=0.5), tmp_path)
     assert after["pretrain"].state == "stale"
-    assert "recipe.lr: 0.06 -> 0.5" in after["pretrain"].reason
+    assert [str(change) for change in after["pretrain"].changes] == ["recipe.lr: 0.06 -> 0.5"]
     assert after["imagenet_knn"].state == "todo"
     assert set(states(suite, tmp_path).values()) == {"done"}
 
 
-def test_a_changed_image_makes_what_read_it_stale(suite: Suite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("edit", ["longer", "same size", "added", "removed"])
+def test_changed_images_make_what_read_them_stale(suite: Suite, tmp_path: Path, edit: str) -> None:
     finish(suite, tmp_path)
-    picture = next((tmp_path / "images" / "val").rglob("*.png"))
-    picture.write_bytes(picture.read_bytes() + b" ")
+    folder = tmp_path / "images" / "val" / "class0"
+    picture = sorted(folder.iterdir())[0]
+    content = picture.read_bytes()
+    if edit == "longer":
+        picture.write_bytes(content + b" ")
+    elif edit == "same size":
+        picture.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif edit == "added":
+        (folder / "new.png").write_bytes(content)
+    else:
+        picture.unlink()
     after = states(suite, tmp_path)
-    assert after == {"pretrain": "done", "imagenet_linear": "stale", "imagenet_knn": "stale", "clustering": "stale"}
+    assert after == {"pretrain": "done", **dict.fromkeys(PROTOCOLS, "stale")}
 
 
 def test_a_failed_job_is_not_done(suite: Suite, tmp_path: Path) -> None:
     finish(suite, tmp_path)
-    pretend(jobs(suite, tmp_path)["clustering"], suite, status="failed")
+    pretend(jobs(suite, tmp_path)["clustering"], suite, Fault("nan", "the loss is nan"))
     job = jobs(suite, tmp_path)["clustering"]
-    assert (job.state, job.reason) == ("failed", "failed before (nan): the loss is nan")
+    assert (job.state, reason(job)) == ("failed", "nan: the loss is nan")
+    assert plan(suite, tmp_path).code == 1
 
 
 def test_missing_data_is_a_reason_with_the_expected_layout(tmp_path: Path) -> None:
-    suite = Suite("own", "smoke", tmp_path)
+    suite = Suite(name="own", variant="demo", root=tmp_path)
     found = jobs(suite, tmp_path)
     assert {job.state for job in found.values()} == {"skip"}
-    assert "VOC2007/ImageSets/Main" in found["voc07_svm"].reason
-    assert "annotations/instances_" in found["coco17_detection"].reason
+    assert "VOC2007/ImageSets/Main" in reason(found["voc07_svm"])
+    assert "annotations/instances_" in reason(found["coco17_detection"])
+    assert plan(suite, tmp_path).code == 4
+
+
+def test_a_recipe_that_does_not_fit_its_data_fails_in_the_plan(suite: Suite, tmp_path: Path) -> None:
+    few = jobs(changed(suite, "odc", batch_size=500), tmp_path)["pretrain"]
+    assert (few.state, few.why and few.why.reason) == ("failed", "bad-config")
+    assert "a batch of 500 is more than the 12 images; lower 'batch_size'" in reason(few)
+    many = jobs(changed(suite, "odc", batch_size=4, clusters=13), tmp_path)["pretrain"]
+    assert "13 clusters need at least as many images, not 12" in reason(many)
 
 
 def test_keys_hold_what_decides_a_number_and_not_its_name(suite: Suite) -> None:
-    recipe: Recipe = suite.entry("odc").recipe
-    assert key(recipe, seed=0) == key(replace(recipe, name="other", log_every=1), seed=0)
+    recipe = suite.entry("odc").recipe
+    assert key(recipe, seed=0) == key(replaced(recipe, name="other", log_every=1, config="x"), seed=0)
     assert key(recipe, seed=0) != key(recipe, seed=1)
-    assert key(recipe, seed=0) != key(replace(recipe, version=2), seed=0)
+    assert key(recipe, seed=0) != key(replaced(recipe, version=2), seed=0)
 
 
-def test_overrides_are_typed_and_reach_into_items() -> None:
-    recipe = suites.load("demo", None, {}).entry("odc").recipe
-    assert override(recipe, {"views.0.size": "64", "lr": "1"}, "odc").views[0].size == 64
-    for bad, said in (
-        ({"lrr": 1}, "did you mean lr"),
-        ({"epochs": "ten"}, "expected a value like"),
-        ({"epochs": 1.5}, "expected int"),
-        ({"views.9.size": 1}, "has no field '9'"),
-        ({"lr.x": 1}, "has no field 'x'"),
-        ({"metric": "foo"}, "odc.metric: expected one of dot, cosine, l2, got 'foo'"),
-        ({"precision": "fp16"}, "expected one of bf16, fp32, got 'fp16'"),
-        ({"views.0.geometry": "round"}, "expected one of random-resized, center"),
-        ({"lr": "NaN"}, "odc.lr: expected finite numbers like 0.06, got nan"),
-        ({"lr": float("inf")}, "expected finite numbers"),
-        ({"input.mean": "[0.5, 0.5, 1e999]"}, "expected finite numbers"),
-    ):
-        with pytest.raises(Fault, match=said):
-            override(recipe, bad, "odc")
+def test_differences_are_named_by_their_path() -> None:
+    old, new = {"a": {"b": 1}, "c": 2, "d": [{"e": 1}]}, {"a": {"b": 3}, "c": 2, "d": [{"e": 2}]}
+    assert [str(change) for change in changes(old, new)] == ["a.b: 1 -> 3", "d.0.e: 1 -> 2"]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("variant = 'huge'", "unknown variant 'huge'"),
-        ("imagse = 'x'", "unknown key 'imagse'.*did you mean images"),
-        ("[data]\nimgenet = 'x'", "unknown data set 'imgenet'.*did you mean imagenet"),
-        ("[odcc]\nlr = 1.0", "unknown model or protocol 'odcc'"),
-        ("x = [", "not valid TOML"),
-    ],
-)
-def test_a_suite_file_is_read_strictly(tmp_path: Path, text: str, said: str) -> None:
-    (tmp_path / "own.toml").write_text(text)
-    with pytest.raises(Fault, match=said):
-        suites.load(str(tmp_path / "own.toml"), None, {})
+class Counted(Planner):
+    """A planner that counts what it opens."""
+
+    def __init__(self, suite: Suite, home: Path) -> None:
+        self.opened: list[Reference] = []
+        super().__init__(request(suite, home, suite.entry("odc"), suite.entry("random"), seeds=(0, 1)))
+        read = type(self.datasets.suite).split
+
+        def split(reference: Reference) -> Split:
+            self.opened.append(reference)
+            return read(suite, reference)
+
+        object.__setattr__(self.datasets, "suite", _Opening(suite, split))
 
 
-def test_every_built_in_suite_shows_an_untrained_backbone_beside_the_others() -> None:
-    assert [suites.load(name, None, {}).beside for name in suites.BUILT_IN] == [("random",)] * 3
+class _Opening:
+    """A suite whose splits are opened by a function of the test's."""
+
+    def __init__(self, suite: Suite, split: object) -> None:
+        self.split, self.folder = split, suite.folder
 
 
-def test_differences_are_named() -> None:
-    assert difference({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2}) == ["a.b: 1 -> 3"]
+def test_a_plan_opens_each_split_once_and_a_second_command_none(suite: Suite, tmp_path: Path) -> None:
+    first = Counted(suite, tmp_path)
+    before = first.plan()
+    assert sorted(map(str, first.opened)) == ["imagenet/train", "imagenet/val"]
+    second = Counted(suite, tmp_path)
+    again = second.plan()
+    assert second.opened == []
+    assert [job.key for job in again] == [job.key for job in before]
 
 
-def test_a_new_protocol_is_one_file(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A throw-away protocol in a folder of its own joins the package and is planned like the others."""
-    import benchmarks.protocols
-
-    (tmp_path / "retrieval.py").write_text(
-        "from benchmarks.protocols import knn\nfrom dataclasses import replace\n"
-        "PAPER = DEMO = SMOKE = (replace(knn.PAPER[0], name='retrieval'),)\n"
-    )
-    monkeypatch.setattr(benchmarks.protocols, "__path__", [*benchmarks.protocols.__path__, str(tmp_path)])
-    found = replace(suite, protocols=None).catalogue()
-    assert isinstance(found["retrieval"], Protocol)
-    assert list(found)[-1] == "retrieval"
-
-
-def test_a_plan_prints_as_json(suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from zoo import show
-
-    show.plan(list(jobs(suite, tmp_path).values()), as_json=True)
-    assert [job["job"] for job in json.loads(capsys.readouterr().out)] == ["pretrain", *PROTOCOLS]
+def test_the_plan_is_judged_again_only_where_a_pretraining_has_ended(suite: Suite, tmp_path: Path) -> None:
+    planner = Planner(request(suite, tmp_path))
+    made = planner.plan()
+    pretend(made.jobs[0], suite)
+    after = planner.after(planner.judged_again(made.jobs[0], made), made)
+    assert [job.state for job in made] == ["todo"] * 4
+    assert [job.state for job in after] == ["done", *["todo"] * 3]
+    assert not made.jobs[1].runnable
+    assert all(job.runnable for job in after)

@@ -2,108 +2,102 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import result
-from benchmarks.result import Result
-from pretrain import checkpoint
-from pretrain.backbone import build
-from pretrain.faults import Fault
+from benchmarks.contract import result
+from pretrain.base import process
+from pretrain.base.faults import Fault
+from pretrain.nets import checkpoint
+from pretrain.nets.archs import build
 from tests import scenes
-from tests.planned import changed, finish, jobs, pretend
-from zoo import suite as suites
-from zoo.engines import inline
-from zoo.plan import Job, Planner
-from zoo.suite import Suite
+from tests.planned import changed, finish, jobs, plan, pretend, request
+from zoo import request as requests
+from zoo.engines import child, inline
+from zoo.engines.engine import Engine, Orders, find
+from zoo.plan.job import Plan
+from zoo.plan.planner import Planner
+from zoo.show import tables
+from zoo.show.plan import reason
+from zoo.show.progress import Display
+from zoo.suites import builtin
+from zoo.suites.suite import Suite
+
+NO_ORDERS = Orders()
 
 
-def test_the_same_weights_behind_another_preprocessing_are_another_number(suite: Suite, tmp_path: Path) -> None:
+def carried_out(suite: Suite, home: Path, orders: Orders = NO_ORDERS) -> Plan:
+    """The plan of ODC as the inline engine leaves it."""
+    planner = Planner(request(suite, home))
+    made = planner.plan()
+    return inline.run(made, planner, orders, Display(len(made)))
+
+
+def test_the_same_weights_behind_another_preprocessing_are_another_number(
+    suite: Suite, tmp_path: Path
+) -> None:
     finish(suite, tmp_path)
     after = changed(suite, "odc", **{"input.resize": 40})
     pretend(jobs(after, tmp_path)["pretrain"], after)  # the same tensors: `build` starts from the same seed
     job = jobs(after, tmp_path)["imagenet_knn"]
-    assert (job.state, "input.resize" in job.reason) == ("stale", True)
-
-
-def test_computing_again_forgets_cached_features_unless_a_parent_already_did(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zoo import execute
-    from zoo.call import Call
-
-    monkeypatch.setattr(execute, "_inline", lambda *_: False)
-    cached = tmp_path / "features" / "a.npy"
-    for alone, again in ((True, True), (False, False), (False, True)):
-        cached.parent.mkdir(exist_ok=True)
-        cached.touch()
-        call = Call(["odc"], [], "smoke", tmp_path, [], "0", None, alone)
-        execute.run(call, [], "inline", 0, again)
-        assert cached.exists() == (alone or not again)
-
-
-def run_inline(job: Job, suite: Suite, home: Path) -> Result:
-    return inline.run(job, Planner(suite, home), torch.device("cpu"), lambda *_: None)
+    assert (job.state, [change.path for change in job.changes]) == ("stale", ["input.resize"])
 
 
 def test_splits_of_other_classes_fail_the_job_that_reads_them(suite: Suite, tmp_path: Path) -> None:
     pretend(jobs(suite, tmp_path)["pretrain"], suite)
     (tmp_path / "images" / "val" / "class1").rename(tmp_path / "images" / "val" / "kiwi")
-    record = run_inline(jobs(suite, tmp_path)["imagenet_knn"], suite, tmp_path)
-    assert (record.status, record.reason) == ("failed", "data-corrupt")
-    assert "only in images/train: class1; only in images/val: kiwi" in (record.message or "")
+    job = next(job for job in carried_out(suite, tmp_path) if job.name == "imagenet_knn")
+    assert (job.state, job.why and job.why.reason) == ("failed", "data-corrupt")
+    assert "only in images/train: class1; only in images/val: kiwi" in str(job.why)
 
 
 def test_benchmarks_of_a_failed_pretraining_say_why_it_failed(suite: Suite, tmp_path: Path) -> None:
-    pretend(jobs(suite, tmp_path)["pretrain"], suite, status="failed")
+    pretend(jobs(suite, tmp_path)["pretrain"], suite, Fault("nan", "the loss is nan"))
     job = jobs(suite, tmp_path)["imagenet_knn"]
-    assert (job.state, job.reason, job.path) == ("failed", "pretraining failed (nan): the loss is nan", None)
+    assert (job.state, reason(job)) == ("failed", "nan: pretraining failed: the loss is nan")
+    assert not job.runnable
 
 
-def test_the_local_engine_starts_nothing_without_weights_and_keeps_all_else(suite: Suite, tmp_path: Path) -> None:
-    from zoo.engines import local
-
-    pretend(jobs(suite, tmp_path)["pretrain"], suite, status="failed")
-    assert [job.name for job in local._runnable(list(jobs(suite, tmp_path).values()), False)] == ["pretrain"]
+def test_an_engine_starts_what_is_not_done_and_nothing_without_weights(suite: Suite, tmp_path: Path) -> None:
+    pretend(jobs(suite, tmp_path)["pretrain"], suite, Fault("nan", "the loss is nan"))
+    assert [job.name for job in plan(suite, tmp_path) if job.runs(again=False)] == ["pretrain"]
     finish(suite, tmp_path)
-    assert local._runnable(list(jobs(suite, tmp_path).values()), False) == []
-    assert len(local._runnable(list(jobs(suite, tmp_path).values()), True)) == 4
+    assert not [job for job in plan(suite, tmp_path) if job.runs(again=False)]
+    assert len([job for job in plan(suite, tmp_path) if job.runs(again=True)]) == 4
 
 
-@pytest.mark.parametrize(("code", "said"), [(-9, "killed"), (143, "killed"), (1, "worker-crash")])
-def test_a_killed_child_leaves_a_failed_record(suite: Suite, tmp_path: Path, code: int, said: str) -> None:
-    from datetime import UTC, datetime
-
-    from zoo.engines import ended
-
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "killed: its process was killed by signal 9 (SIGKILL)"),
+        ("raise SystemExit(143)", "killed: its process was killed by signal 15 (SIGTERM)"),
+        ("raise SystemExit(7)", "worker-crash: its process ended with exit code 7"),
+    ],
+)
+def test_a_child_that_leaves_no_record_gets_a_failed_one(
+    suite: Suite, tmp_path: Path, code: str, said: str
+) -> None:
     job = jobs(suite, tmp_path)["pretrain"]
-    assert job.path is not None
-    ended.leave(job, suite.name, code, datetime.now(UTC), tmp_path / "log")
-    job = jobs(suite, tmp_path)["pretrain"]
-    assert (job.state, job.reason.startswith(f"failed before ({said})")) == ("failed", True)
-    pretend(job, suite)
-    ended.leave(job, suite.name, code, datetime.now(UTC), tmp_path / "log")
-    assert jobs(suite, tmp_path)["pretrain"].state == "done"
+    ended = process.start([sys.executable, "-c", code], tmp_path / "log", {})
+    ended.process.wait()
+    child.left_nothing(job, suite.name, ended)
+    again = jobs(suite, tmp_path)["pretrain"]
+    assert (again.state, reason(again).startswith(said)) == ("failed", True), reason(again)
+    assert again.runs(again=False)
 
 
-def test_the_local_engine_records_a_child_that_was_killed(suite: Suite, tmp_path: Path) -> None:
-    import subprocess
-    from datetime import UTC, datetime
-
-    from zoo.engines import local
-    from zoo.progress import Display
-
-    process = subprocess.Popen(["sh", "-c", "kill -9 $$"])
-    process.wait()
-    (tmp_path / "log").touch()
-    job = jobs(suite, tmp_path)["pretrain"]
-    child = local.Child("x", process, [], tmp_path / "log", job, datetime.now(UTC))
-    assert local._finished(child, suite.name, Display(1))
-    assert "failed before (killed): its process was killed by signal 9" in jobs(suite, tmp_path)["pretrain"].reason
+def test_a_job_survives_its_file(suite: Suite, tmp_path: Path) -> None:
+    finish(suite, tmp_path)
+    for job in plan(changed(suite, "odc", **{"views.0.size": 24}), tmp_path):
+        if job.folder is None:
+            continue
+        read, of, store = child.read(child.write(job, suite, request(suite, tmp_path).store))
+        assert (read.key, read.name, read.seed, read.path) == (job.key, job.name, job.seed, job.path)
+        assert (of, store.home) == (suite, tmp_path)
 
 
 def test_wrong_data_fail_a_job_that_missing_data_would_skip(suite: Suite, tmp_path: Path) -> None:
@@ -111,11 +105,9 @@ def test_wrong_data_fail_a_job_that_missing_data_would_skip(suite: Suite, tmp_pa
     (tmp_path / "images" / "meta" / "val.txt").write_text("no label\n")
     found = jobs(suite, tmp_path)
     assert found["pretrain"].state == "todo"
-    assert found["clustering"].state == "failed"
-    assert "failed (data-corrupt): " in found["clustering"].reason
+    assert (found["clustering"].state, reason(found["clustering"])[:12]) == ("failed", "data-corrupt")
     (tmp_path / "images" / "meta" / "train.txt").write_text("no label\n")
-    found = jobs(suite, tmp_path)
-    assert found["pretrain"].state == "failed"
+    assert jobs(suite, tmp_path)["pretrain"].state == "failed"
 
 
 def test_weights_that_are_gone_are_to_do_again(suite: Suite, tmp_path: Path) -> None:
@@ -123,107 +115,120 @@ def test_weights_that_are_gone_are_to_do_again(suite: Suite, tmp_path: Path) -> 
     next(tmp_path.glob("models/*/backbone.safetensors")).unlink()
     found = jobs(suite, tmp_path)
     assert found["pretrain"].state == found["clustering"].state == "todo"
-    assert "are gone" in found["pretrain"].reason
+    assert "are gone" in reason(found["pretrain"])
 
 
-@pytest.mark.parametrize("text", ["", "{", '"text"', "7"])
-def test_a_damaged_record_is_to_do_again_and_no_other(suite: Suite, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "{", '"text"', "7", "[" * 100_000, '{"schema": "zoo.result/1"}'])
+def test_a_damaged_or_older_record_is_to_do_again_and_no_other(
+    suite: Suite, tmp_path: Path, text: str
+) -> None:
     finish(suite, tmp_path)
-    next(tmp_path.glob("results/odc/*/clustering/*/result.json")).write_text(text)
+    next(tmp_path.glob("results/odc/clustering/*/result.json")).write_text(text)
     found = jobs(suite, tmp_path)
     assert {name for name, job in found.items() if job.state != "done"} == {"clustering"}
     assert found["clustering"].state == "todo"
-    assert "damaged" in found["clustering"].reason
+    assert "damaged" in reason(found["clustering"])
+
+
+def test_a_record_under_another_key_is_not_believed(suite: Suite, tmp_path: Path) -> None:
+    finish(suite, tmp_path)
+    path = next(tmp_path.glob("results/odc/clustering/*/result.json"))
+    forged = result.read(path).model_copy(update={"key": "0" * 16, "metrics": []})
+    result.write(path, forged)
+    job = jobs(suite, tmp_path)["clustering"]
+    assert (job.state, "is the record of another job" in reason(job)) == ("todo", True)
 
 
 def test_damaged_weights_fail_their_benchmarks_and_not_the_plan(suite: Suite, tmp_path: Path) -> None:
     finish(suite, tmp_path)
-    next(tmp_path.glob("models/*/backbone.safetensors")).write_bytes(b"PK")
+    next(tmp_path.glob("models/*/backbone.safetensors")).write_bytes(b"PK" * 50)
     job = jobs(suite, tmp_path)["clustering"]
-    assert (job.state, job.reason.startswith("failed (weights-corrupt)")) == ("failed", True)
+    assert (job.state, job.why and job.why.reason) == ("failed", "weights-corrupt")
 
 
-def test_a_full_disk_fails_the_job_and_the_next_one_runs(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, _: Result) -> None:
-        raise Fault("disk-full", f"no space to write {path}")
-
-    monkeypatch.setattr(inline, "_pretrain", lambda *_: {})
-    monkeypatch.setattr(result, "write", full)
-    record = run_inline(jobs(suite, tmp_path)["pretrain"], suite, tmp_path)
-    assert (record.status, record.reason) == ("failed", "disk-full")
+def test_a_folder_that_cannot_be_made_fails_its_job_and_the_others_run(suite: Suite, tmp_path: Path) -> None:
+    pretend(jobs(suite, tmp_path)["pretrain"], suite)
+    (tmp_path / "results" / "odc").mkdir(parents=True)
+    (tmp_path / "results" / "odc" / "clustering").write_text("a file where a folder should be")
+    done = {job.name: job for job in carried_out(suite, tmp_path)}
+    assert done["clustering"].state == "failed"
+    assert done["imagenet_knn"].state == "done"
 
 
-def test_a_folder_that_cannot_be_made_fails_its_job_alone(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zoo import execute
-    from zoo.progress import Display
-
-    def full(*_: object) -> None:
-        raise Fault("disk-full", "no space")
-
-    monkeypatch.setattr(execute.files, "lease", full)
-    job = jobs(suite, tmp_path)["pretrain"]
-    assert not execute._carry_out(job, Planner(suite, tmp_path), torch.device("cpu"), Display(1), False)
-    nowhere = replace(job, path=None, state="failed", reason="failed (data-corrupt): x")
-    assert not execute._carry_out(nowhere, Planner(suite, tmp_path), torch.device("cpu"), Display(1), False)
+def test_computing_again_keeps_weights_that_were_given(suite: Suite, tmp_path: Path) -> None:
+    pretend(jobs(suite, tmp_path)["pretrain"], suite)
+    weights = next(tmp_path.glob("models/*/backbone.safetensors"))
+    given = requests.Given("mine", weights)
+    made = Planner(request(suite, tmp_path / "out", given)).plan()
+    assert [job.name for job in made if job.runs(again=True)] == [
+        "imagenet_linear",
+        "imagenet_knn",
+        "clustering",
+    ]
 
 
-def test_a_child_that_computes_a_benchmark_again_keeps_the_weights(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zoo import execute
-    from zoo.call import Call
+def test_what_was_asked_for_by_name_and_is_missing_is_exit_4(suite: Suite, tmp_path: Path) -> None:
+    from dataclasses import replace
 
-    seen: list[tuple[str, bool]] = []
-    monkeypatch.setattr(execute, "draw", lambda _: None)
-    monkeypatch.setattr(execute, "_carry_out", lambda job, *rest: seen.append((job.name, rest[-1])) or True)
-    for alone in (True, False):
-        call = Call(["odc"], ["clustering"], "smoke", tmp_path, [], "0", None, alone)
-        call.entries = call.entries[:1]
-        execute._inline(call, torch.device("cpu"), again=True)
-    assert seen == [("pretrain", False), ("clustering", True), ("pretrain", True), ("clustering", True)]
+    asked = request(suite, tmp_path)
+    by_name = replace(asked, by_name=True)
+    done, *rest = (replace(job, state="done") for job in Planner(asked).plan())
+    for why, by_all, named in (
+        (Fault("dependency-missing", "mmdet"), 0, 4),
+        (Fault("data-missing", "x"), 4, 4),
+    ):
+        skipped = replace(rest[0], state="skip", why=why)
+        assert Plan(asked, (done, skipped)).code == by_all
+        assert Plan(by_name, (done, skipped)).code == named
+        assert Plan(asked, (done, skipped, replace(rest[1], state="failed"))).code == 1
 
 
-def test_what_was_asked_for_by_name_and_is_missing_is_exit_4(suite: Suite) -> None:
-    from zoo.run import _code
-
-    job = Job(suite.entry("odc"), None, 0, "done", "recorded")
-    package = replace(job, state="skip", reason="mmdet is not installed")
-    data = replace(job, state="skip", reason="data-missing: x is not there")
-    assert [_code(False, [job, each], by_name=True) for each in (job, package, data)] == [0, 4, 4]
-    assert [_code(False, [job, each], by_name=False) for each in (job, package, data)] == [0, 0, 4]
-    assert _code(True, [package], by_name=True) == 1
+def test_the_inline_engine_does_not_pretend_to_use_several_gpus() -> None:
+    with pytest.raises(Fault, match="--gpus 2 needs processes of their own"):
+        find(Engine.INLINE, gpus=2)
 
 
 def test_a_given_file_is_named_by_its_recipe_and_found_again_without_it(tmp_path: Path) -> None:
     """`zoo status` and `zoo report` plan it from its records: the file may be anywhere by then."""
-    from zoo import show
-    from zoo.call import Call
-
     images = scenes.folder(tmp_path / "images", per_class=4)
     own, home = tmp_path / "own.toml", tmp_path / "out"
     own.write_text(f"variant = 'smoke'\nprotocols = ['clustering']\n[data]\nimagenet = '{images}'\n")
-    recipe = suites.load(str(own), None, {}).entry("odc").recipe
-    for recorded, shown in ({"recipe": "odc_resnet10_demo"}, "resnet10_demo"), ({}, "given"):
+    recipe = builtin.load(str(own), None, {}).entry("odc").recipe
+    for recorded, shown in ({"recipe": "odc_resnet10_demo"}, "odc_resnet10_demo"), ({}, "given"):
         path = tmp_path / "mine.safetensors"
         checkpoint.save(path, build(recipe.arch, recipe.input, len(recorded)), recipe.arch, recorded)
-        call = Call(["mine"], None, str(own), home, [], "0", path)
-        (row,) = show._rows(call)
-        assert (row.model, row.recipe) == ("mine", shown)
-        run_inline_given(call)
+        planner = Planner(requests.resolve(["mine"], None, str(own), home, [], checkpoint=path))
+        made = planner.plan()
+        inline.run(made, planner, Orders(), Display(len(made)))
         path.unlink()
-        found = show.everything(str(own), home)
-        assert [(job.entry.name, job.name, job.state) for job in found.plan()] == [
-            ("mine", "pretrain", "done"),
-            ("mine", "clustering", "done"),
+        found = Planner(requests.everything(str(own), home, [])).plan()
+        assert [(job.label, job.state) for job in found] == [
+            ("mine pretrain", "done"),
+            ("mine clustering", "done"),
         ]
-        (row,) = show._rows(found)
-        assert (row.model, row.recipe, row.weights) == ("mine", shown, None)
+        tables.show(found, as_json=False)
+        assert f"| mine | {shown} |" in (home / "tables.md").read_text()
 
 
-def run_inline_given(call: Any) -> None:
-    job = call.plan()[1]
-    assert inline.run(job, call.planner(), torch.device("cpu"), lambda *_: None).status == "ok"
+@pytest.mark.parametrize("name", ["demo.toml", "smoke.toml", "other.toml"])
+def test_a_suite_of_the_users_own_may_have_any_name(tmp_path: Path, name: str) -> None:
+    """Whether data are embedded is a field of the suite, not its name; tables are not mixed up."""
+    images = scenes.folder(tmp_path / "images", per_class=4)
+    own, home = tmp_path / name, tmp_path / "out"
+    own.write_text(f"variant = 'smoke'\nprotocols = ['clustering']\n[data]\nimagenet = '{images}'\n")
+    for each in (own, tmp_path / "renamed.toml"):
+        each.write_text(own.read_text())
+        found = requests.resolve(["random"], None, str(each), home, [])
+        builtin.draw(found.suite)
+        planner = Planner(found)
+        made = inline.run(planner.plan(), planner, Orders(), Display(2))
+        tables.show(made, as_json=False)
+        assert [job.state for job in made] == ["done", "done"]
+    assert "suite renamed" in (home / "tables.md").read_text()
+
+
+def test_records_of_a_run_say_what_it_ran_on(suite: Suite, tmp_path: Path) -> None:
+    pretend(jobs(suite, tmp_path)["pretrain"], suite)
+    record = json.loads(next(tmp_path.glob("models/*/result.json")).read_text())
+    assert record["schema"] == "zoo.result/2"
+    assert record["env"]["versions"]["torch"] == torch.__version__.partition("+")[0]

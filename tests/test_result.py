@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,22 +14,24 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.result import Metric, Result, every, json_schema, read, write
-from pretrain import files
-from pretrain.faults import Fault
+from benchmarks.contract.result import Result, every, read, readable, write
+from benchmarks.contract.score import Score, Spread, best
+from pretrain.base import files
+from pretrain.base.faults import Fault
+from pretrain.base.lease import lease
 
 
 def record(**changes: Any) -> Result:
-    metric = Metric(name="top1", value=12.345678901234567, unit="%", better="higher", split="val", n=10)
+    score = Score("top1", 12.345678901234567, 10, "val")
     base: dict[str, Any] = {
         "key": "k",
         "suite": "smoke",
         "status": "ok",
         "model": {"name": "odc"},
         "protocol": {"name": "p"},
-        "data": {},
+        "identity": {"protocol": "p"},
         "seed": 0,
-        "metrics": [metric],
+        "metrics": [score],
         "facts": {},
         "env": {},
         "cost": {"wall_s": 1.0},
@@ -47,7 +49,24 @@ def test_a_record_comes_back_unrounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "12", None, True])
 def test_only_finite_numbers_are_values(value: Any) -> None:
     with pytest.raises(ValidationError):
-        Metric(name="top1", value=value, unit="%", better="higher", split="val", n=10)
+        Score("top1", value, 10, "val")
+
+
+def test_a_score_is_found_by_its_name() -> None:
+    found = record().score("top1")
+    assert found is not None
+    assert found.n == 10
+    assert record().score("top5") is None
+
+
+def test_a_spread_is_that_of_the_whole_population() -> None:
+    spread = Spread.of("draws", [1.0, 2.0, 4.0])
+    assert spread.std == pytest.approx((14 / 9) ** 0.5)
+    assert (spread.kind, spread.values) == ("draws", [1.0, 2.0, 4.0])
+
+
+def test_the_best_is_the_first_of_equals() -> None:
+    assert best({"a": 1.0, "b": 3.0, "c": 3.0}) == "b"
 
 
 def test_an_edited_record_is_refused(tmp_path: Path) -> None:
@@ -63,20 +82,27 @@ def test_a_damaged_or_newer_record_is_refused(tmp_path: Path, text: str) -> None
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(Fault, match="not a result record"):
         read(tmp_path / "result.json")
+    assert readable(tmp_path / "result.json") is None
+    assert readable(tmp_path / "absent.json") is None
 
 
 def test_unknown_reasons_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError):
-        write(tmp_path / "result.json", record(status="failed", reason="bad luck"))
+    with pytest.raises(ValidationError):
+        record(status="failed", reason="bad luck")
+    for status, reason in (("failed", None), ("ok", "nan")):
+        with pytest.raises(AssertionError):
+            write(tmp_path / "result.json", record(status=status, reason=reason))
 
 
 def test_the_schema_is_published() -> None:
-    assert "metrics" in json_schema()["properties"]
+    published = Result.model_json_schema(by_alias=True)["properties"]
+    assert "metrics" in published
+    assert published["schema"]["const"] == record().as_json()["schema"] == "zoo.result/2"
 
 
 def test_killed_at_any_moment_a_file_is_absent_or_complete(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from pretrain import files\n"
+        "import sys; from pathlib import Path; from pretrain.base import files\n"
         "for i in range(10**6): files.write_text(Path(sys.argv[1]), str(i % 10) * 200_000)"
     )
     path = tmp_path / "big.txt"
@@ -93,7 +119,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytes
         raise PermissionError(13, "Permission denied", str(tmp_path / "locked"))
 
     monkeypatch.setattr(Path, "mkdir", denied)
-    with pytest.raises(Fault, match=r"no permission to write .*locked"):
+    with pytest.raises(Fault, match=r"cannot write .*locked: no permission"):
         files.write_text(tmp_path / "locked" / "x", "text")
 
 
@@ -108,14 +134,21 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lease_is_exclusive_while_its_process_lives_and_taken_over_after(tmp_path: Path) -> None:
-    path = tmp_path / "lease"
-    with files.lease(path), pytest.raises(Fault, match="is working on it"), files.lease(path):
-        pass
-    child = subprocess.Popen([sys.executable, "-c", "pass"])
-    child.wait()
-    import socket
+HOLD = "import sys, time; from pathlib import Path; from pretrain.base.lease import lease\n"
+HOLD += "with lease(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
 
-    path.write_text(f"{child.pid} {socket.gethostname()}")
-    with files.lease(path):
-        assert json.dumps(path.read_text()).startswith(f'"{os.getpid()}')
+
+def test_a_lease_is_exclusive_while_its_process_lives_and_taken_over_after(tmp_path: Path) -> None:
+    path = tmp_path / "key.lock"
+    with lease(path, wait=False), pytest.raises(Fault, match="is working on it"), lease(path, wait=False):
+        pass
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        said = rf"^key: process {child.pid} on {socket.gethostname()} is working on it"
+        with pytest.raises(Fault, match=said) as raised, lease(path, wait=False):
+            pass
+        assert raised.value.reason == "busy"
+        child.kill()
+    with lease(path, wait=False):
+        assert path.with_suffix(".holder").read_text().split()[1] == str(os.getpid())

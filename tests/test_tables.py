@@ -1,61 +1,127 @@
-"""Every record reaches a table, and every number selected on the split it reports says so for all its models."""
+"""Every record reaches a table, and every number selected on the split it reports says so for all its
+models.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.result import Metric
-from reports.tables import TABLES, Missing, Row, fill, notes
+from benchmarks.contract.protocol import Protocol, catalogue
+from benchmarks.contract.score import Score, Selection
+from benchmarks.contract.table import Column, Table
+from reports.tables.cells import Missing, Row
+from reports.tables.fill import Filled, fill
+from reports.tables.notes import notes
 from tests.test_result import record
 
-
-def row(model: str, protocol: str, *metrics: tuple[str, str, str]) -> Row:
-    """A model with one record; metrics: (name, split, note), of value 50."""
-    scores: list[Any] = [
-        Metric(name=name, value=50.0, unit="%", better="higher", split=split, n=1, note=note)
-        for name, split, note in metrics
-    ]
-    return Row(model, None, "recipe", {protocol: [(Path("result.json"), record(metrics=scores))]})
+PROTOCOLS = catalogue("paper")
+RECALL = Column("Recall", "recall")
+RETRIEVAL = Protocol(
+    name="retrieval", title="", source="", settings=None, report_on="val", choose="", table=Table(heading="Retrieval"),
+    columns=(RECALL, Column("Rank", "rank", digits=1)),
+)  # fmt: skip
 
 
-def said(protocol: str, *rows: Row) -> list[str]:
-    return notes(next(table for table in TABLES if protocol in table.protocols), rows)
+def row(model: str, protocol: str, *scores: Score) -> Row:
+    """A model with one record."""
+    return Row(model, None, "recipe", {protocol: [(Path("result.json"), record(metrics=list(scores)))]})
+
+
+def chosen(name: str, split: str, on: str, honest: str = "", of: str = "setting", **among: float) -> Score:
+    """A score of 50 that was chosen on a split among some."""
+    return Score(
+        name, 50.0, 1, split, selection=Selection(of, "best", on, {"best": 50.0, **among}), honest=honest
+    )
+
+
+def table(protocol: str, rows: list[Row]) -> Filled:
+    (filled,) = fill(rows, [PROTOCOLS[protocol]])
+    return filled
 
 
 def test_a_note_names_every_model_that_shares_it() -> None:
-    metrics = (("top1", "val", ""), ("top1_honest", "val", ""))
-    (line,) = said("imagenet_1pct", row("odc", "imagenet_1pct", *metrics), row("random", "imagenet_1pct", *metrics))
-    assert line.startswith("odc, random: imagenet_1pct is selected on the split it reports")
+    scores = (chosen("top1", "val", "val", "top1_honest"), Score("top1_honest", 49.0, 1, "val"))
+    rows = [row(model, "imagenet_1pct", *scores) for model in ("odc", "random")]
+    (line,) = notes([PROTOCOLS["imagenet_1pct"]], rows)
+    said = "imagenet_1pct: setting selected on the split that is reported (val), as published"
+    assert line == f"odc, random: {said}; selected without it: Top-1 (%) 49.00"
 
 
 @pytest.mark.parametrize(
-    ("protocol", "metric", "split", "note", "noted"),
+    ("protocol", "score", "noted"),
     [
-        ("imagenet_linear", "AvgPool_top1", "val", "epoch 3, best of 4 on val", True),
-        ("imagenet_linear", "AvgPool_top1", "val", "last epoch", False),
-        ("voc07_svm", "mAP", "test", "best layer feature4, by test mAP", True),
-        ("voc07_svm", "mAP", "test", "best layer feature4, by held-out mAP", False),
+        ("imagenet_linear", chosen("AvgPool_top1", "val", "val", of="epoch"), "epoch"),
+        ("imagenet_linear", Score("AvgPool_top1", 50.0, 1, "val", note="last epoch"), ""),
+        ("voc07_svm", chosen("mAP", "test", "test", of="layer"), "layer"),
+        ("voc07_svm", chosen("mAP", "test", "held-out training images", of="layer"), ""),
+        ("imagenet_linear", chosen("not_in_a_column", "val", "val", of="epoch"), ""),
     ],
 )
-def test_the_best_of_the_reporting_split_is_marked(
-    protocol: str, metric: str, split: str, note: str, noted: bool
-) -> None:
-    found = said(protocol, row("odc", protocol, (metric, split, note)))
-    expected = f"odc: {metric} of {protocol} is selected on the split it reports, as the field does ({note})"
-    assert found == ([expected] if noted else [])
+def test_the_best_of_the_reporting_split_is_marked(protocol: str, score: Score, noted: str) -> None:
+    said = f"odc: {protocol}: {noted} selected on the split that is reported ({score.split}), as published"
+    assert table(protocol, [row("odc", protocol, score)]).notes == ([said] if noted else [])
 
 
-def test_a_protocol_without_a_table_of_its_own_gets_one() -> None:
-    rows = [row("odc", "retrieval", ("recall", "val", ""), ("rank", "val", ""))]
+def test_a_protocol_with_a_table_of_its_own_gets_it() -> None:
+    rows = [row("odc", "retrieval", Score("recall", 50.0, 1, "val"), Score("rank", 50.0, 1, "val"))]
     rows.append(Row("random", None, "recipe", {"retrieval": Missing("not run", "after pretraining")}))
-    last = fill(rows)[-1]
-    assert (last.table.heading, last.table.columns) == ("retrieval", ("Model", "Config", "recall", "rank"))
+    filled = fill(rows, [*PROTOCOLS.values(), RETRIEVAL])
+    last = filled[-1]
+    assert (last.table.heading, last.columns) == ("Retrieval", ("Model", "Config", "Recall", "Rank"))
     assert [[cell.text for cell in line] for line in last.rows] == [
-        ["odc", "recipe", "50.00", "50.00"],
+        ["odc", "recipe", "50.00", "50.0"],
         ["random", "recipe", "not run", "not run"],
     ]
     assert last.notes == ["random: not run: after pretraining"]
-    assert len(fill(rows[1:])) == len(TABLES) + 1
+    assert len(filled) == len(fill(rows, list(PROTOCOLS.values()))) + 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
+def test_every_record_reaches_a_table(protocol: Protocol) -> None:
+    names = dict.fromkeys(column.score for column in protocol.columns)
+    scores = [replace(chosen(name, "val", "val"), value=50.0 + i) for i, name in enumerate(names)]
+    (filled,) = [
+        one
+        for one in fill([row("odc", protocol.name, *scores)], list(PROTOCOLS.values()))
+        if one.table == protocol.table
+    ]
+    texts = [
+        cell.text.removeprefix(f"{protocol.row}: ") for line in filled.rows for cell in line if cell.link
+    ]
+    expected = [
+        "best" if c.show == "choice" else f"{50 + list(names).index(c.score):.{c.digits}f}"
+        for c in protocol.columns
+    ]
+    assert texts == expected
+
+
+def test_protocols_of_one_table_stand_side_by_side_or_in_rows_of_their_own() -> None:
+    protocols = list(PROTOCOLS.values())
+    filled = {one.table.heading: one for one in fill([row("odc", "absent")], protocols)}
+    svm, semi = filled["VOC SVM / Low-shot SVM"], filled["Semi-Supervised Classification"]
+    assert svm.columns[:5] == ("Model", "Config", "Best Layer", "SVM", "k=1")
+    assert [line[2].text for line in svm.rows] == ["not asked"]
+    assert semi.columns == ("Model", "Pretrain Config", "Fine-tuned Config", "Top-1 (%)", "Top-5 (%)")
+    assert [line[2].text for line in semi.rows] == ["1 %: not asked", "10 %: not asked"]
+    assert all(len(line) == len(one.columns) for one in filled.values() for line in one.rows)
+
+
+def test_several_seeds_are_a_mean_with_its_spread_and_the_choice_of_most() -> None:
+    rows: list[tuple[Path, Any]] = []
+    for seed, (value, choice) in enumerate(((1.0, "b"), (2.0, "a"), (4.0, "b"))):
+        score = Score("recall", value, 1, "val", selection=Selection("x", choice, "train", {choice: value}))
+        rows.append((Path(f"{seed}"), record(metrics=[score], seed=seed)))
+    shown = replace(RETRIEVAL, columns=(RECALL, replace(RECALL, heading="Choice", show="choice")))
+    (filled,) = fill([Row("odc", None, "recipe", {"retrieval": rows})], [shown])
+    assert [cell.text for cell in filled.rows[0][2:]] == ["2.33 ± 1.25", "b"]
+    assert [cell.link for cell in filled.rows[0][2:]] == [Path("0")] * 2
+
+
+def test_a_score_that_one_of_several_seeds_lacks_is_no_mean_of_the_others() -> None:
+    records = [(Path("0"), record(metrics=[Score("recall", 1.0, 1, "val")])), (Path("1"), record(metrics=[]))]
+    (filled,) = fill([Row("odc", None, "recipe", {"retrieval": records})], [RETRIEVAL])
+    assert filled.rows[0][2].text == "not in suite"

@@ -13,7 +13,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from benchmarks.voc_svm import COSTS, draw_rows, full_svm, low_shot_svm, stratified_folds
+from benchmarks.protocols.voc_svm.protocol import COSTS
+from benchmarks.solvers.voc_svm import draw_rows, full_svm, low_shot_svm, stratified_folds
 from tests.test_average_precision import literal_voc_ap
 
 FEW = (1.0, 10.0, 0.0625, 0.5**10)
@@ -50,7 +51,9 @@ def normalised(x: Tensor) -> NDArray[np.float64]:
     return np.asarray(rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-5), dtype=np.float64)
 
 
-def scores(x: NDArray[np.float64], y: NDArray[np.bool_], cost: float, of: NDArray[np.float64]) -> NDArray[np.float64]:
+def scores(
+    x: NDArray[np.float64], y: NDArray[np.bool_], cost: float, of: NDArray[np.float64]
+) -> NDArray[np.float64]:
     model = LinearSVC(C=cost, class_weight={1: 2, 0: 1}, dual=False, tol=1e-10, max_iter=10**5)
     return np.asarray(model.fit(x, y.astype(int)).decision_function(of), dtype=np.float64)
 
@@ -95,7 +98,8 @@ def test_the_first_of_equally_good_costs_is_chosen() -> None:
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_low_shot_svm_equals_the_literal_protocol(data: Data, k: int) -> None:
-    # k = 1 takes 20 of 100 rows and solves each class on its own; k = 3 takes 60 and solves all classes together.
+    # k = 1 takes 20 of 100 rows and solves each class on its own; k = 3 takes 60 and solves all classes
+    # together.
     (result,) = low_shot_svm(*data.arrays(), costs=FEW, ks=(k,), samples=2, seed=7)
     x, t = normalised(data.train_x), normalised(data.test_x)
     label, truth = data.train_label.numpy(), data.test_label.numpy()
@@ -121,7 +125,8 @@ def test_the_held_out_choice_never_sees_the_test_labels(data: Data) -> None:
     train_x, train_label, test_x, test_label = data.arrays()
     shuffled = test_label[torch.randperm(70, generator=torch.Generator().manual_seed(1))]
     honest, other = (
-        low_shot_svm(train_x, train_label, test_x, t, ks=(2,), samples=2)[0] for t in (test_label, shuffled)
+        low_shot_svm(train_x, train_label, test_x, t, COSTS, ks=(2,), samples=2)[0]
+        for t in (test_label, shuffled)
     )
     assert torch.equal(honest.held_out, other.held_out)
     assert honest.chosen_on_held_out.cost == other.chosen_on_held_out.cost
@@ -133,11 +138,12 @@ def test_a_class_whose_positives_are_all_drawn_is_left_out_of_the_held_out_choic
     train_label = train_label.clone()
     train_label[(train_label[:, 2] == 1).nonzero()[1:, 0], 2] = -1
     three, two = (
-        low_shot_svm(train_x, train_label[:, :q], test_x, test_label[:, :q], ks=(1,), samples=1)[0] for q in (3, 2)
+        low_shot_svm(train_x, train_label[:, :q], test_x, test_label[:, :q], COSTS, ks=(1,), samples=1)[0]
+        for q in (3, 2)
     )
     assert torch.equal(three.held_out, two.held_out)
     with pytest.raises(ValueError, match="no class has a positive row left"):
-        low_shot_svm(train_x, train_label[:, 2:], test_x, test_label[:, 2:], ks=(1,), samples=1)
+        low_shot_svm(train_x, train_label[:, 2:], test_x, test_label[:, 2:], COSTS, ks=(1,), samples=1)
 
 
 def test_draws_take_k_present_and_19k_absent_rows(data: Data) -> None:
@@ -156,21 +162,22 @@ def test_draws_take_k_present_and_19k_absent_rows(data: Data) -> None:
 
 
 def test_too_few_rows_are_named(data: Data) -> None:
-    with pytest.raises(ValueError, match=r"class 0 at k=5 needs 5 training rows with label 1 and 95 with label 0"):
-        low_shot_svm(*data.arrays(), ks=(5,))
+    with pytest.raises(
+        ValueError, match=r"class 0 at k=5 needs 5 training rows with label 1 and 95 with label 0"
+    ):
+        low_shot_svm(*data.arrays(), COSTS, ks=(5,))
     with pytest.raises(ValueError, match="class has 2 positive and 5 negative training rows, 3 folds need"):
         stratified_folds(np.arange(7) < 2)
+    truth = data.test_label.clone().index_fill_(1, torch.tensor(1), 0)
     with pytest.raises(ValueError, match=r"classes \[1\] have no test row with label 1"):
-        full_svm(
-            data.train_x, data.train_label, data.test_x, data.test_label.clone().index_fill_(1, torch.tensor(1), 0)
-        )
+        full_svm(data.train_x, data.train_label, data.test_x, truth, COSTS)
 
 
 def test_features_that_are_not_finite_are_named(data: Data) -> None:
     x = data.train_x.clone()
     x[3, 0], x[5, 0] = torch.nan, torch.inf
     with pytest.raises(ValueError, match="2 of 100 rows hold NaN or infinity, the first is row 3"):
-        full_svm(x, *data.arrays()[1:])
+        full_svm(x, *data.arrays()[1:], COSTS)
 
 
 def test_folds_are_stratified_in_row_order() -> None:

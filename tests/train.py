@@ -1,6 +1,7 @@
-"""Trains a tiny run and prints a digest of all that it leaves: `python -m tests.train ROOT OUT METHOD [EPOCHS]`.
+"""Trains a tiny run and prints a digest of all that it leaves.
 
-Under torchrun every rank prints its own labels' digest. With KILL_AT=n the process kills itself at that iteration.
+`python -m tests.train ROOT OUT METHOD [EPOCHS]`, or the same under torchrun: its first rank prints. With
+KILL_AT=n in the environment the process kills itself at that iteration.
 """
 
 from __future__ import annotations
@@ -9,25 +10,49 @@ import hashlib
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pretrain import dist, folder, loop, method
+from pretrain.base import dist
+from pretrain.base.settings import changed
+from pretrain.data import dataset
+from pretrain.train import loop
+from pretrain.train.recipe import Cosine, Step
+from zoo.suites.suite import recipes
 
 
 def tiny(name: str, epochs: int = 3) -> Any:
-    """The method's smoke recipe on 16-px images with a few clusters; DeepCluster-v2 as published: LARC, two sizes."""
-    recipe = method.recipes(name)["smoke"][0]
-    views = tuple(replace(view, size=16) for view in recipe.views)
-    few = {"clusters": 6, "min_cluster": 2, "pca": 4, "prototypes": 6, "freeze": 2, "queue": 32, "queue_from": 1}
+    """The method's smoke recipe on 16-px images with a few clusters; DeepCluster-v2 as published: LARC, two
+    sizes.
+    """
+    recipe = recipes(name)["smoke"][0]
+    views = tuple(changed(view, size=16) for view in recipe.views)
+    few = {
+        "clusters": 6,
+        "min_cluster": 2,
+        "pca": 4,
+        "prototypes": 6,
+        "freeze": 2,
+        "queue": 32,
+        "queue_from": 1,
+    }
     small = {name: value for name, value in few.items() if hasattr(recipe, name)}
     changes = {"views": views, "epochs": epochs, "batch_size": 16, "check_every": 1, "log_every": 1, **small}
     if name == "deepclusterv2":
-        changes |= {"optimizer": "larc", "views": (*views, replace(views[0], size=8, count=1))}
-    return replace(recipe, **changes, input=replace(recipe.input, size=16, resize=16), precision="fp32")
+        changes |= {"optimizer": "larc", "views": (*views, changed(views[0], size=8, count=1))}
+    given = changed(recipe.input, size=16, resize=16)
+    return changed(
+        recipe, **changes, schedule=fitting(recipe.schedule, epochs), input=given, precision="fp32"
+    )
+
+
+def fitting(schedule: Step | Cosine, epochs: int) -> Step | Cosine:
+    """The schedule without what lies beyond the epochs."""
+    if isinstance(schedule, Cosine):
+        return changed(schedule, warmup=min(schedule.warmup, epochs))
+    return changed(schedule, milestones=tuple(epoch for epoch in schedule.milestones if epoch <= epochs))
 
 
 def digest(path: Path) -> str:
@@ -45,7 +70,7 @@ def digest(path: Path) -> str:
             for item in value:
                 take(item)
 
-    for part in ("net", "optimizer", "method", "rng"):
+    for part in ("net", "optimizer", "memories", "rng"):
         take(state[part])
     return found.hexdigest()[:16]
 
@@ -58,12 +83,11 @@ def main(root: str, out: str, name: str, epochs: str = "3") -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.set_num_threads(1)
-    device = dist.start("cpu")
-    split = folder.load("pretrain.datasets", "imagenet").split(Path(root), "train")
-    loop.fit(name, tiny(name, int(epochs)), split, Path(out), 0, device, report)
-    if dist.rank() == 0:
-        print("state", digest(Path(out)))
-    dist.stop()
+    with dist.group("cpu") as device:
+        split = dataset.find("imagenet").split(Path(root), "train")
+        loop.fit(name, tiny(name, int(epochs)), split, Path(out), 0, device, report)
+        if dist.rank() == 0:
+            print("state", digest(Path(out)))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,14 @@ from typing import Annotated
 
 import typer
 
-from zoo import show
-from zoo.call import Call, asked
-from zoo.run import Chosen, Given, Models, Out, Seeds, Sets, SuiteOption, guarded, run
+from zoo.options import AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
+from zoo.plan.planner import Planner
+from zoo.request import asked, everything, resolve
+from zoo.run import one_sentence, run
+from zoo.show import catalogue, tables
+from zoo.show import explain as explanations
+from zoo.show import plan as plans
+from zoo.store import PRETRAIN
 
 app = typer.Typer(
     add_completion=False,
@@ -17,13 +22,12 @@ app = typer.Typer(
     help="Clustering-based self-supervised learning: pretrain, benchmark, fill the model zoo's tables.",
 )
 app.command()(run)
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 
 @app.command(name="list")
 def list_(suite: SuiteOption = "demo", out: Out = None, json: AsJson = False) -> None:
     """Every model with the names of its recipes, every benchmark, every suite."""
-    show.catalogue(suite, out, json)
+    catalogue.show(suite, out, json)
 
 
 @app.command()
@@ -38,50 +42,53 @@ def plan(
     json: AsJson = False,
 ) -> None:
     """Every job with its state, its full settings and, if it is skipped, what is missing. Runs nothing."""
-    call = Call(models, asked(benchmarks is None, benchmarks), suite, out, sets or [], seeds, checkpoint)
-    show.plan(call.plan(), as_json=json, settings=True)
+    request = resolve(
+        models, asked(benchmarks is None, benchmarks), suite, out, sets or [], seeds, checkpoint
+    )
+    plans.show(Planner(request).plan(), as_json=json, settings=True)
 
 
 @app.command()
-def status(suite: SuiteOption = "demo", out: Out = None, json: AsJson = False) -> None:
+def status(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, json: AsJson = False) -> None:
     """What has been computed for the models in a suite's folder, and what is stale, failed or missing."""
-    show.status(suite, out, json)
+    plans.show(Planner(everything(suite, out, sets or [])).plan(), as_json=json)
 
 
 @app.command()
 def explain(
     model: str,
-    protocol: str,
+    benchmark: Annotated[str, typer.Argument(help="Its name, or `pretrain`.")],
     suite: SuiteOption = "demo",
     out: Out = None,
     sets: Sets = None,
     seeds: Seeds = "0",
 ) -> None:
-    """Why a number is there, stale or missing, field by field. PROTOCOL may be `pretrain`."""
-    names = [] if protocol == "pretrain" else [protocol]
-    call = Call([model], names, suite, out, sets or [], seeds, None)
-    show.explain(call, protocol)
+    """Why a number is there, stale or missing, field by field."""
+    names = [] if benchmark == PRETRAIN else [benchmark]
+    request = resolve([model], names, suite, out, sets or [], seeds)
+    explanations.show(Planner(request).plan(), model, benchmark)
 
 
 @app.command()
-def report(suite: SuiteOption = "demo", out: Out = None, json: AsJson = False) -> None:
+def report(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, json: AsJson = False) -> None:
     """The tables of a suite, from its records."""
-    show.tables(show.everything(suite, out), as_json=json)
+    tables.show(Planner(everything(suite, out, sets or [])).plan(), as_json=json)
 
 
 @app.command()
 def tensorboard(suite: SuiteOption = "demo", out: Out = None) -> None:
     """Mirror every metrics.jsonl as TensorBoard events; run it again to refresh."""
-    from zoo import mirror
-    from zoo.suite import home
+    from zoo import tensorboard
+    from zoo.suites.builtin import home
 
-    for folder in mirror.tensorboard(home(suite, out)):
+    for folder in tensorboard.mirror(home(suite, out)):
         print(folder)
 
 
 def main() -> None:
     """Entry point of the `zoo` script."""
-    guarded(app)
+    with one_sentence():
+        app()
 
 
 if __name__ == "__main__":

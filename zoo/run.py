@@ -5,24 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pretrain.faults import Fault
-from zoo import show
-from zoo.call import Call, asked
-from zoo.plan import Job
+from pretrain.base import files
+from pretrain.base.faults import Fault
+from zoo.engines import engine as engines
+from zoo.engines.engine import Engine, Orders
+from zoo.options import All, AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
+from zoo.plan.planner import Planner
+from zoo.request import Request, asked, resolve
+from zoo.show import plan as plans
+from zoo.show import tables
+from zoo.show.progress import Display
+from zoo.suites import builtin
 
-Models = Annotated[list[str], typer.Argument(help="Names from `zoo list`, or any name with --checkpoint.")]
-SuiteOption = Annotated[str, typer.Option("--suite", help="demo, smoke, paper, or a TOML file.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of all results. Default: runs/<suite>.")]
-Sets = Annotated[list[str] | None, typer.Option("--set", help="NAME.FIELD=VALUE, NAME a model or protocol.")]
-Chosen = Annotated[str | None, typer.Option("--benchmarks", help="Comma-separated names; 'none' only pretrains.")]
-All = Annotated[bool, typer.Option("--all-benchmarks", help="Every benchmark of the suite.")]
-Seeds = Annotated[str, typer.Option("--seeds", help="Comma-separated; tables show the mean and its spread.")]
-Given = Annotated[Path | None, typer.Option("--checkpoint", help="Evaluate this file instead of pretraining.")]
+INTERRUPTED = 130
+
+
+class Overwrite(StrEnum):
+    """missing: compute what is missing; always: compute again."""
+
+    MISSING = "missing"
+    ALWAYS = "always"
 
 
 def run(
@@ -32,68 +41,90 @@ def run(
     suite: SuiteOption = "demo",
     checkpoint: Given = None,
     seeds: Seeds = "0",
-    engine: Annotated[str, typer.Option(help="inline: this process; local: a process per job, GPU slots.")] = "inline",
-    gpus: Annotated[int, typer.Option(help="GPUs to use; pretraining takes them all.")] = 0,
+    engine: Annotated[Engine, typer.Option(help=Engine.__doc__)] = Engine.INLINE,
+    gpus: Annotated[int, typer.Option(help="GPUs to use; pretraining takes them all.", min=0)] = 0,
     out: Out = None,
     sets: Sets = None,
-    dry_run: Annotated[bool, typer.Option(help="Print every job with its state and stop.")] = False,
-    overwrite: Annotated[
-        str, typer.Option(help="missing: compute what is missing; always: compute again.")
-    ] = "missing",
-    alone: Annotated[
-        bool, typer.Option(hidden=True, help="A job of a local engine: no other rows, no tables.")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every job with its state and stop.")
     ] = False,
-    json: Annotated[bool, typer.Option(help="Print the jobs and their records as JSON.")] = False,
+    overwrite: Annotated[Overwrite, typer.Option(help=Overwrite.__doc__)] = Overwrite.MISSING,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Stop where another process works on a job.")
+    ] = False,
+    json: AsJson = False,
 ) -> None:
     """Pretrain models, run benchmarks, fill the tables; the same call again computes only what is missing."""
     signal.signal(signal.SIGTERM, _terminate)
-    call = Call(models, asked(all_benchmarks, benchmarks), suite, out, sets or [], seeds, checkpoint, alone)
-    jobs = call.plan()
+    request = resolve(models, asked(all_benchmarks, benchmarks), suite, out, sets or [], seeds, checkpoint)
+    planner = Planner(request)
     if dry_run:
-        show.plan(jobs, as_json=json)
+        plans.show(planner.plan(), as_json=json)
         return
-    from zoo import execute
+    carry_out = engines.find(engine, gpus)
+    orders = Orders(again=overwrite is Overwrite.ALWAYS, gpus=gpus, wait=not no_wait)
+    _ready(request, orders)
+    plan = planner.plan()
+    plan = carry_out(plan, planner, orders, Display(len(plan)))
+    if _first():
+        tables.show(plan, as_json=json)
+    raise typer.Exit(plan.code)
 
-    execute.ready(call.home, overwrite, gpus)
-    failed = execute.run(call, jobs, engine, gpus, again=overwrite == "always")
-    if int(os.environ.get("RANK", "0")) == 0 and not alone:
-        show.tables(call, as_json=json)
-    asked_for = [job for job in call.plan() if job.entry.name in models]
-    raise typer.Exit(_code(failed, asked_for, by_name=benchmarks is not None))
+
+def _ready(request: Request, orders: Orders) -> None:
+    """Checks, before the first second of work, what can be checked; draws the embedded data. Raises Fault."""
+    home = request.store.home
+    with files.explained(home):
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    if orders.gpus:
+        import torch
+
+        if (found := torch.cuda.device_count()) < orders.gpus:
+            said = f"--gpus {orders.gpus} asked for, {found} found; run nvidia-smi to see why"
+            raise Fault("dependency-missing", said)
+    if _first():
+        builtin.draw(request.suite)
+        if orders.again:
+            request.store.forget_caches()
 
 
-def _code(failed: bool, jobs: list[Job], by_name: bool) -> int:
-    """Of the jobs of the models asked for: 0 all present; 1 something failed; 4 something needed is missing.
-
-    Of benchmarks asked for by name everything is needed; of all benchmarks only data, not an optional package.
-    """
-    if failed:
-        return 1
-    skipped = [job for job in jobs if job.state == "skip"]
-    return 4 if any(by_name or job.reason.startswith("data-missing") for job in skipped) else 0
+def _first() -> bool:
+    """Whether this process speaks for those that torchrun has started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _terminate(number: int, _: Any) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def guarded(application: typer.Typer) -> None:
-    """Runs an application; a Fault becomes one sentence and exit code 2 (usage) or 4 (something is missing)."""
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turns what ends a command into one sentence and an exit
+    code: 2 wrong usage, 4 something is missing, 130.
+    """
     try:
-        application()
+        yield
     except Fault as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(4 if fault.reason in ("data-missing", "dependency-missing") else 2)
-    except KeyboardInterrupt:
-        print("\ninterrupted; everything finished so far is kept, the same command continues", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            print(
+                "\ninterrupted; everything finished so far is kept, the same command continues",
+                file=sys.stderr,
+            )
+        raise
 
 
 def main() -> None:
-    """Runs the command; a Fault becomes one sentence and an exit code."""
+    """Runs the command; whatever ends it is one sentence and an exit code."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command()(run)
-    guarded(single)
+    with one_sentence():
+        single()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Speed of k-means against faiss on the same rows from the same centroids: python tests/bench/kmeans.py --help.
+"""Speed of k-means against faiss on the same rows from the same centroids: python tests/bench/kmeans.py
+--help.
 
-Runs are interleaved and the ratio is taken pair by pair, so that a busy machine slows both sides alike. Labels differ
-only where an empty cluster was refilled: the two draw different donors. faiss always computes in fp32; without it, ours
-alone is timed.
+Runs are interleaved and the ratio is taken pair by pair, so that a busy machine slows both sides alike.
+Labels differ only where an empty cluster was refilled: the two draw different donors. faiss always computes
+in fp32; without it, ours alone is timed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import time
 
 import torch
 
-from pretrain.clustering import Clusters, kmeans
+from pretrain.cluster.kmeans import Clusters, kmeans
+from pretrain.cluster.nearest import Precision
+from pretrain.train.recipe import KmeansBackend
 
 
 def rows_around_centres(n: int, d: int, k: int) -> torch.Tensor:
@@ -25,11 +28,20 @@ def rows_around_centres(n: int, d: int, k: int) -> torch.Tensor:
     return torch.nn.functional.normalize(x)
 
 
-def timed(backend: str, x: torch.Tensor, start: torch.Tensor, args: argparse.Namespace) -> tuple[float, Clusters]:
-    precision = args.precision if backend == "torch" else "fp32"
+def timed(
+    backend: KmeansBackend, x: torch.Tensor, start: torch.Tensor, args: argparse.Namespace
+) -> tuple[float, Clusters]:
+    precision: Precision = args.precision if backend == "torch" else "fp32"
     begin = time.perf_counter()
     found = kmeans(
-        x, args.k, args.iterations, args.metric, start=start, empty="split", precision=precision, backend=backend
+        x,
+        args.k,
+        args.iterations,
+        args.metric,
+        start=start,
+        empty="split",
+        precision=precision,
+        backend=backend,
     )
     if x.is_cuda:
         torch.cuda.synchronize()
@@ -42,7 +54,7 @@ def main() -> None:
     parser.add_argument("--d", type=int, default=128)
     parser.add_argument("--k", type=int, default=3000)
     parser.add_argument("--iterations", type=int, default=10)
-    parser.add_argument("--metric", choices=("l2", "cos"), default="l2")
+    parser.add_argument("--metric", choices=("l2", "cosine"), default="l2")
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
@@ -74,7 +86,9 @@ def compare(x: torch.Tensor, start: torch.Tensor, args: argparse.Namespace) -> l
             theirs, b = timed("faiss", x, start, args)
             ratios.append(theirs / ours)
             same = float((a.labels == b.labels).float().mean())
-            said += f"   faiss {theirs:7.2f} s   objective {b.objective[-1]:.6f}   same labels {100 * same:.3f} %"
+            said += (
+                f"   faiss {theirs:7.2f} s   objective {b.objective[-1]:.6f}   same labels {100 * same:.3f} %"
+            )
             said += f"   faiss/torch {ratios[-1]:.2f}"
         print(said, flush=True)
     return ratios

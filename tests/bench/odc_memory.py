@@ -1,8 +1,8 @@
 """ODC's memory update at ImageNet scale, ours beside the literal one: python -m tests.bench.odc_memory
 
-N = 1,281,167 images, K = 10,000 clusters, D = 256, batch 512. The literal reference recounts the histogram over all N
-labels twice at every iteration, recomputes all centroids from all features every tenth and assigns by a plain matrix
-product and argmax, as the released code does. Both are amortised over ten iterations.
+N = 1,281,167 images, K = 10,000 clusters, D = 256, batch 512. The literal reference recounts the histogram
+over all N labels twice at every iteration, recomputes all centroids from all features every tenth and assigns
+by a plain matrix product and argmax, as the released code does. Both are amortised over ten iterations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pretrain import memories
+from pretrain.methods.odc import memory as memories
 
 
 def literal_refresh(F: Tensor, y: Tensor, C: Tensor) -> Tensor:
@@ -39,13 +39,21 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, value in (("images", 1_281_167), ("clusters", 10_000), ("dim", 256), ("batch", 512), ("threads", 2)):
+    for name, value in (
+        ("images", 1_281_167),
+        ("clusters", 10_000),
+        ("dim", 256),
+        ("batch", 512),
+        ("threads", 2),
+    ):
         parser.add_argument(f"--{name}", type=int, default=value)
     size = parser.parse_args()
     torch.set_num_threads(size.threads)
     g = torch.Generator().manual_seed(0)
     features = torch.nn.functional.normalize(torch.randn(size.images, size.dim, generator=g))
-    memory = memories.remember(features, torch.randint(size.clusters, (size.images,), generator=g), size.clusters)
+    memory = memories.remember(
+        features, torch.randint(size.clusters, (size.images,), generator=g), size.clusters
+    )
     z = torch.nn.functional.normalize(torch.randn(size.batch, size.dim, generator=g))
 
     def index() -> Tensor:

@@ -1,7 +1,8 @@
 """Speed of the batched SVM against LinearSVC, one fit at a time: python tests/bench/svm.py --help.
 
-Both sides run the whole protocol (every cost, fold, refit, draw) on the same features, one after the other. LinearSVC
-runs on the first classes only and its time is scaled to all of them: its cost is the same for every class.
+Both sides run the whole protocol (every cost, fold, refit, draw) on the same features, one after the other.
+LinearSVC runs on the first classes only and its time is scaled to all of them: its cost is the same for every
+class.
 """
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from benchmarks.average_precision import voc_ap
-from benchmarks.voc_svm import COSTS, draw_rows, full_svm, low_shot_svm
+from benchmarks.protocols.voc_svm.protocol import COSTS
+from benchmarks.solvers.average_precision import voc_ap
+from benchmarks.solvers.voc_svm import draw_rows, full_svm, low_shot_svm
 
 Split = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def features(n: int, d: int, classes: int, offset: float) -> Split:
-    """Rectified features with a decaying spectrum, one tenth of the rows positive in each class; train and test.
+    """Rectified features with a decaying spectrum, one tenth of the rows positive in each class; train and
+    test.
 
-    offset: added to every feature. 0 separates the classes well; 3 gives nearly parallel rows, as a network with random
-    or few-epoch weights does, which is where liblinear meets its iteration limit.
+    offset: added to every feature. 0 separates the classes well; 3 gives nearly parallel rows, as a network
+    with random or few-epoch weights does, which is where liblinear meets its iteration limit.
     """
     g = torch.Generator().manual_seed(0)
     present = torch.rand(2 * n, classes, generator=g) < 0.1
@@ -60,7 +63,9 @@ def full_liblinear(data: Split) -> Tensor:
     x, t, result = normalised(data[0]), normalised(data[2]), []
     for label, truth in zip(data[1].T, data[3].T, strict=True):
         y = (label == 1).int().numpy()
-        trial = [cross_val_score(classifier(c), x, y, cv=3, scoring="average_precision").mean() for c in COSTS]
+        trial = [
+            cross_val_score(classifier(c), x, y, cv=3, scoring="average_precision").mean() for c in COSTS
+        ]
         refits = [classifier(c).fit(x, y) for c in COSTS]  # the released scripts refit every cost
         result.append(ap([refits[int(np.argmax(trial))].decision_function(t)], truth))
     return torch.cat(result)
@@ -110,10 +115,10 @@ def main() -> None:
     some = first_classes(everything, args.reference_classes)
 
     def full(data: Split) -> Tensor:
-        return full_svm(*data, device=args.device).average_precision
+        return full_svm(*data, COSTS, device=args.device).average_precision
 
     def low_shot(data: Split, k: int) -> Tensor:
-        return low_shot_svm(*data, ks=(k,), samples=args.samples, device=args.device)[0].test
+        return low_shot_svm(*data, COSTS, ks=(k,), samples=args.samples, device=args.device)[0].test
 
     full(first_classes(everything, 1))  # the first call on a device sets it up
     total, total_reference = 0.0, 0.0

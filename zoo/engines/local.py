@@ -1,147 +1,122 @@
-"""Runs each job in a process of its own: GPU slots, pretraining over several GPUs, one crash stopping nothing.
+"""Carries out a plan in a process per job: GPU slots, pretraining over all of them, one crash stopping
+nothing.
 
-A job is an argv, `python -m zoo.run MODEL --benchmarks NAME`, and its only output is its record. A child that is
-killed without leaving one gets a `failed` record in its stead (ended.py): its log's end is printed here, and the next
-call runs the job again from its own last checkpoint.
+Pretrainings come first, one after the other: each takes every slot. Benchmarks take one slot each, those of a
+foreign trainer every slot, for it shares its batch among GPUs; these wait until the others are done.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from zoo.engines.ended import leave
-from zoo.plan import Job
-from zoo.progress import Display
-from zoo.suite import draw
-
-if TYPE_CHECKING:
-    from zoo.call import Call
+from benchmarks.contract.result import readable
+from pretrain.base import process
+from pretrain.base.lease import lease
+from zoo.engines import child
+from zoo.engines.engine import Orders
+from zoo.plan.job import Job, Plan
+from zoo.plan.planner import Planner, ended
+from zoo.show.progress import Display
 
 POLL_SECONDS = 0.2
+LAST_LINES = 5
 
 
 @dataclass
-class Child:
-    """A running job: its process (a group of its own), the GPUs it holds, its log."""
+class Running:
+    """A job that runs: its process, the GPUs that it holds, its lease."""
 
-    label: str
-    process: subprocess.Popen[bytes]
-    gpus: list[str]
-    log: Path
     job: Job
-    started: datetime
+    child: process.Child
+    gpus: list[str]
+    held: ExitStack
 
 
-def run(call: Call, jobs: list[Job], gpus: int, again: bool) -> bool:
-    """Pretrains every model, then runs all benchmarks on the free slots; returns whether a job failed.
+def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
+    """The plan as it ended."""
+    slots = gpu_slots(orders.gpus)
+    for job in plan.jobs:
+        if job.protocol is None:
+            plan = _carry_out([job], plan, planner, orders, display, slots)
+    rest = [plan.current(job) for job in plan.jobs if job.protocol is not None]
+    return _carry_out(sorted(rest, key=lambda job: wanted(job, slots)), plan, planner, orders, display, slots)
 
-    Benchmarks that a foreign trainer runs take every slot, for it shares its batch among GPUs; they wait until the
-    others, which take one slot each, are done.
+
+def gpu_slots(gpus: int) -> list[str]:
+    """Ids of the GPUs to lease: those of CUDA_VISIBLE_DEVICES
+    where it is set; one slot without a GPU otherwise.
     """
-    draw(call.suite)
-    slots = _slots(gpus)
-    display = Display(len(jobs))
-    failed = False
-    pretraining = [job for job in _runnable(call.plan(), again) if job.protocol is None]
-    for job in pretraining:  # one after the other: each takes every slot
-        failed |= _all([(job, slots)], call, slots, display, again)
-    plan = call.plan()
-    failed |= any(job.state == "failed" and job.path is None for job in plan)
-    rest = [job for job in _runnable(plan, again) if job.protocol is not None]
-    wanted = sorted(((job, _wanted(job, slots)) for job in rest), key=lambda one: len(one[1]))
-    return _all(wanted, call, slots, display, again) or failed
-
-
-def _runnable(jobs: list[Job], again: bool) -> list[Job]:
-    """Jobs to start a child for. One without a path lacks its data or, with a failed pretraining, its weights."""
-    return [job for job in jobs if job.path is not None and job.state != "skip" and (again or job.state != "done")]
-
-
-def _wanted(job: Job, slots: list[str]) -> list[str]:
-    return slots if job.protocol is None or job.protocol.roots else slots[:1]
-
-
-def _slots(gpus: int) -> list[str]:
-    """Ids of the GPUs to lease: those of CUDA_VISIBLE_DEVICES where it is set; one slot without a GPU otherwise."""
     listed = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return (listed or [str(i) for i in range(gpus)])[:gpus] if gpus else [""]
 
 
-def _all(jobs: list[tuple[Job, list[str]]], call: Call, slots: list[str], display: Display, again: bool) -> bool:
+def wanted(job: Job, slots: list[str]) -> int:
+    """How many slots a job takes."""
+    return len(slots) if job.protocol is None or job.protocol.roots else 1
+
+
+def _carry_out(
+    jobs: list[Job], plan: Plan, planner: Planner, orders: Orders, display: Display, slots: list[str]
+) -> Plan:
     """Runs jobs as slots become free. On an interrupt every child's group is told to stop, then killed."""
-    free, running, waiting, failed = list(slots), list[Child](), list(jobs), False
+    free, running, waiting = list(slots), list[Running](), list(jobs)
     try:
         while waiting or running:
-            while waiting and len(waiting[0][1]) <= len(free):
-                job, wanted = waiting.pop(0)
-                held = [free.pop(0) for _ in wanted]
-                running.append(_start(job, held, call, display, again))
-            for child in [child for child in running if child.process.poll() is not None]:
-                running.remove(child)
-                free += child.gpus
-                failed |= _finished(child, call.suite.name, display)
-            time.sleep(POLL_SECONDS)
+            while waiting and wanted(waiting[0], slots) <= len(free):
+                job = waiting.pop(0)
+                held = ExitStack()
+                if job.runs(orders.again):
+                    held.enter_context(lease(planner.store.lock(job.key), orders.wait, display.waiting))
+                    job = job if orders.again else planner.judged_again(job, plan)
+                if not job.runs(orders.again):
+                    held.close()
+                    display.passed(job)
+                    plan = planner.after(job, plan)
+                    continue
+                gpus = [free.pop(0) for _ in range(wanted(job, slots))]
+                running.append(_start(job, plan, gpus, held, orders.again, display))
+            for one in [one for one in running if one.child.code is not None]:
+                running.remove(one)
+                free += one.gpus
+                plan = planner.after(_finished(one, plan, display), plan)
+                one.held.close()
+            time.sleep(POLL_SECONDS if running else 0)
     finally:
-        _stop(running)
-    return failed
+        process.stop([one.child for one in running])
+        for one in running:
+            one.held.close()
+    return plan
 
 
-def _start(job: Job, gpus: list[str], call: Call, display: Display, again: bool) -> Child:
-    display.number += 1
-    label = f"[{display.number}/{display.jobs}] {job.entry.name} {job.name} seed {job.seed}"
-    logs = call.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    log = logs / f"{job.entry.name}-{job.name}-s{job.seed}.log"
-    environment = {**os.environ, **({"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {})}
-    with log.open("wb") as out:
-        argv = [sys.executable, *_launcher(job, gpus), "-m", "zoo.run", *arguments(job, call, again)]
-        process = subprocess.Popen(argv, stdout=out, stderr=out, env=environment, start_new_session=True)
-    display.line(f"{label}: started, log {log}")
-    return Child(label, process, gpus, log, job, datetime.now(UTC))
+def _start(job: Job, plan: Plan, gpus: list[str], held: ExitStack, again: bool, display: Display) -> Running:
+    request = plan.request
+    if again:
+        child.clear(job)
+    path = child.write(job, request.suite, request.store)
+    log = request.store.log(job.entry.name, job.name, job.seed)
+    environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
+    argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
+    display.started(job, log)
+    return Running(job, process.start(argv, log, environment), gpus, held)
 
 
-def _launcher(job: Job, gpus: list[str]) -> list[str]:
+def launcher(job: Job, gpus: list[str]) -> list[str]:
     """What starts a process per GPU: for pretraining alone, because a foreign trainer starts its own."""
     if job.protocol is not None or len(gpus) < 2:
         return []
     return ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={len(gpus)}"]
 
 
-def arguments(job: Job, call: Call, again: bool) -> list[str]:
-    """Arguments of `zoo.run` that run just this job in this process."""
-    words = [job.entry.name, "--benchmarks", job.name if job.protocol else "none", "--engine", "inline", "--alone"]
-    words += ["--suite", call.suite_name, "--out", str(call.home), "--seeds", str(job.seed)]
-    words += [word for pair in call.sets for word in ("--set", pair)]
-    words += ["--checkpoint", str(call.checkpoint)] if call.checkpoint else []
-    return words + (["--overwrite", "always"] if again else [])
-
-
-def _finished(child: Child, suite: str, display: Display) -> bool:
-    """Says how a child ended, and records it where the child could not; True if it failed."""
-    code = child.process.returncode
-    if code == 0:
-        display.line(f"{child.label}: done")
-        return False
-    leave(child.job, suite, code, child.started, child.log)
-    ended = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    last = "\n    ".join(child.log.read_text(errors="replace").splitlines()[-5:])
-    display.line(f"{child.label}: FAILED ({ended}), log {child.log}\n    {last}")
-    return True
-
-
-def _stop(children: list[Child]) -> None:
-    for child in children:
-        os.killpg(child.process.pid, signal.SIGTERM)
-    for child in children:
-        try:
-            child.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.process.pid, signal.SIGKILL)
+def _finished(one: Running, plan: Plan, display: Display) -> Job:
+    """The job as its process has left it; a process that was killed leaves a failed record through us."""
+    assert one.job.path is not None
+    found = readable(one.job.path)
+    if found is None or found.time["end"] < one.child.started.isoformat():
+        found = child.left_nothing(one.job, plan.request.suite.name, one.child)
+    job = ended(one.job, found)
+    display.ended(job, one.child.tail(LAST_LINES) if job.state == "failed" else [])
+    return job

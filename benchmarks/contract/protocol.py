@@ -1,0 +1,81 @@
+"""What a protocol declares: settings, the data it reads, the rule that selects and reports, its place on the
+pages.
+
+A folder of benchmarks/protocols/ holds protocol.py, which declares PAPER, DEMO and SMOKE (each a tuple of
+Protocols, and imports no torch), and run.py, whose function `run(task) -> Outcome` is found by the folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contract.table import Column, Table
+from pretrain.base import registry
+from pretrain.base.faults import Fault, unknown
+from pretrain.data.fingerprint import Inventory
+
+if TYPE_CHECKING:
+    from benchmarks.contract.task import Outcome, Task
+
+PACKAGE = "benchmarks.protocols"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A benchmark. version: raised by hand when its arithmetic changes; settings: of a class of its own.
+
+    data: role -> 'dataset/split', for instance {'train': 'imagenet/train'}; roots: data sets that a foreign
+    trainer reads as a whole, and inventory(root, settings) the files of them that it reads; report_on: the
+    role or part that is scored; choose: in words, how the numbers shown are chosen; frozen: the backbone must
+    come back unchanged; packages: libraries whose version decides the number; unavailable(): a fault, if it
+    cannot run here; table, columns, row: where its numbers stand (row: what tells its row from another
+    protocol's of the same table); place: benchmarks, and so tables and columns, come in this order; function:
+    of run.py.
+    """
+
+    name: str
+    title: str
+    source: str
+    version: int = 1
+    settings: Any
+    data: Mapping[str, str] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
+    inventory: Callable[[Path, Any], Inventory] | None = None
+    report_on: str
+    choose: str
+    frozen: bool = True
+    packages: tuple[str, ...] = ()
+    unavailable: Callable[[], Fault | None] = field(default=lambda: None)
+    table: Table
+    columns: tuple[Column, ...]
+    row: str = ""
+    place: int = 1000
+    function: str = "run"
+    family: str = ""  # the folder that declares it; filled in by `catalogue`
+    notes: tuple[str, ...] = ()  # settings that followed from others in a suite, a sentence each
+
+    def load(self) -> Callable[[Task], Outcome]:
+        """The function of its folder that carries it out; this imports torch."""
+        found: Callable[[Task], Outcome] = getattr(registry.load(PACKAGE, self.family, "run"), self.function)
+        return found
+
+
+def catalogue(variant: str) -> dict[str, Protocol]:
+    """Every protocol of a variant (paper, demo, smoke) by name, in the order of the zoo's tables."""
+    declared = [
+        replace(protocol, family=family)
+        for family in registry.names(PACKAGE)
+        for protocol in getattr(registry.load(PACKAGE, family, "protocol"), variant.upper())
+    ]
+    return {protocol.name: protocol for protocol in sorted(declared, key=lambda p: (p.place, p.name))}
+
+
+def choose(known: Mapping[str, Protocol], names: list[str]) -> list[Protocol]:
+    """The protocols of these names. Raises Fault naming the nearest known names."""
+    for name in names:
+        if name not in known:
+            raise unknown("benchmark", name, known)
+    return [protocol for name, protocol in known.items() if name in names]

@@ -1,0 +1,49 @@
+"""What a worker process is told, as a JSON file that only
+this project writes. No torch and no mm package here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from benchmarks.mm.bridge.settings import Detection, Segmentation
+from pretrain.base import files
+from pretrain.base.settings import settings
+
+TAIL = 12  # lines of a log or a traceback in a message
+
+
+@settings
+class Job:
+    """One training and test. weights: a backbone.safetensors, and sha256 its weights hash; root: the data
+    set;
+
+    work: the job's own folder; gpus: processes, each with a GPU of its own, or 0 for one process on the CPU.
+    """
+
+    weights: Path
+    sha256: str
+    root: Path
+    work: Path
+    seed: int
+    gpus: int
+    settings: Detection | Segmentation
+
+    @property
+    def processes(self) -> int:
+        return max(1, self.gpus)
+
+
+_JOB = TypeAdapter(Job)
+
+
+def write(path: Path, job: Job) -> None:
+    """Writes the job as JSON, absent or complete."""
+    files.write(path, lambda aside: aside.write_bytes(_JOB.dump_json(job, indent=1)))
+
+
+def read(path: Path) -> Job:
+    """The job that `write` wrote."""
+    return _JOB.validate_json(path.read_bytes())

@@ -1,0 +1,178 @@
+"""Runs a job in a process of its own and brings back its scores, its progress and its failure.
+
+No mm package is imported here. Everything mm printed is kept in mm.log beside the job's folder; the folder
+holds mm's own checkpoints, from which an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contract.task import Task
+from benchmarks.mm.bridge import job as jobs
+from benchmarks.mm.bridge.job import TAIL, Job
+from pretrain.base import files, process
+from pretrain.base.faults import Fault
+from pretrain.base.process import Child
+
+LOG = "mm.log"
+POLL = 0.2  # seconds
+
+Report = Callable[[int, int, str], None]
+
+
+def missing() -> Fault | None:
+    """Why detection and segmentation cannot run here, or None; nothing is imported to find out."""
+    absent = [name for name in ("mmengine", "mmcv", "mmdet", "mmseg", "pycocotools") if not find_spec(name)]
+    if not absent:
+        return None
+    return Fault(
+        "dependency-missing",
+        f"{', '.join(absent)} not installed; reinstall cluster-zoo with its dependencies",
+    )
+
+
+def job(task: Task) -> Job:
+    """The job of a task whose protocol reads one data set as a whole, on every GPU that this process may use.
+
+    Of the visible GPUs the most are taken that share the batch evenly; their number does not decide the
+    scores.
+    """
+    import torch
+
+    from pretrain.nets import checkpoint
+
+    (root,) = (task.roots[name] for name in task.protocol.roots)
+    visible = torch.cuda.device_count() if task.device.type == "cuda" else 0
+    batch = task.protocol.settings.batch_size
+    return Job(
+        weights=task.checkpoint.resolve(),
+        sha256=checkpoint.describe(task.checkpoint).sha256,
+        root=root.resolve(),
+        work=task.work.resolve(),
+        seed=task.seed,
+        gpus=max((n for n in range(1, visible + 1) if batch % n == 0), default=0),
+        settings=task.protocol.settings,
+    )
+
+
+def run(job: Job, report: Report) -> dict[str, Any]:
+    """The record that the worker wrote; `report(done, total, line)` is told of its progress.
+
+    Raises:
+        Fault: the worker's own, or worker-crash with the last lines of the log and its path.
+    """
+    path = fresh(job)
+    log = job.work.with_name(LOG)  # beside the folder, which goes when the record is written
+    # mmengine leaves a folder where its processes were started: hence the job's own
+    child = process.start(command(job, path), log, environment(job), cwd=job.work, append=True)
+    try:
+        _follow(child, job.work / "progress.jsonl", report)
+    finally:
+        process.stop([child])
+    scores, fault = job.work / "scores.json", job.work / "fault.json"
+    if fault.exists():
+        raise _told(json.loads(fault.read_text(encoding="utf-8")), log)
+    if child.code or not scores.exists():
+        raise process.crash(child, "the mm worker", TAIL)
+    record: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
+    return record
+
+
+def fresh(job: Job) -> Path:
+    """The job's file, in a folder without answers of an
+    earlier run, and without checkpoints of another job.
+    """
+    path = job.work / "job.json"
+    if path.exists() and jobs.read(path) != job:
+        shutil.rmtree(job.work)
+    for name in ("scores.json", "fault.json", "progress.jsonl"):
+        (job.work / name).unlink(missing_ok=True)
+    jobs.write(path, job)
+    _mend(job.work)
+    return path
+
+
+def _mend(work: Path) -> None:
+    """Points mmengine's `last_checkpoint` to the newest whole file, or removes it, where it names no whole
+    file.
+
+    A kill or a full disk in the middle of a save leaves such a name, and mmengine fails on it at every later
+    start.
+    """
+    pointer = work / "last_checkpoint"
+    if not pointer.exists() or _whole(Path(pointer.read_text(encoding="utf-8", errors="replace").strip())):
+        return
+    whole = sorted(filter(_whole, work.glob("*.pth")), key=lambda path: path.stat().st_mtime_ns)
+    if whole:
+        files.write_text(pointer, str(whole[-1]))
+    else:
+        pointer.unlink()
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of torch.save is complete: it is a zip archive, whose directory is written last."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+def command(job: Job, path: Path) -> list[str]:
+    module = ["-m", "benchmarks.mm.worker.main", str(path)]
+    if job.processes == 1:
+        return [sys.executable, *module]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={job.processes}"]
+    return [sys.executable, *launch, *module]
+
+
+def environment(job: Job) -> dict[str, str]:
+    """What the worker needs beside our environment: the way to our code, and no GPU where it has none."""
+    given = os.environ.get("PYTHONPATH")
+    # Absolute, because the worker runs in the job's folder.
+    paths = [str(Path(__file__).parents[3]), *(given.split(os.pathsep) if given else [])]
+    env = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, paths)), "PYTHONUNBUFFERED": "1"}
+    return env if job.gpus else {**env, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _follow(child: Child, progress: Path, report: Report) -> None:
+    read = 0
+    while True:
+        ended = child.code is not None
+        lines, read = _lines(progress, read)
+        for line in lines[-1:]:
+            eta = "" if line["eta"] is None else f", {line['eta']:.0f} s left"
+            report(line["done"], line["total"], line["line"] + eta)
+        if ended:
+            return
+        time.sleep(POLL)
+
+
+def _lines(progress: Path, read: int) -> tuple[list[dict[str, Any]], int]:
+    """The lines from byte `read` on, and the byte behind them;
+    what follows the last newline is half written.
+    """
+    if not progress.exists():
+        return [], read
+    with progress.open("rb") as file:
+        file.seek(read)
+        whole, newline, _ = file.read().rpartition(b"\n")
+    return [json.loads(line) for line in whole.splitlines()], read + len(whole) + len(newline)
+
+
+def _told(told: dict[str, Any], log: Path) -> Fault:
+    """The worker's fault; that of a crash is the end of its
+    traceback, which on several GPUs is deep in the log.
+    """
+    if told.get("crash"):
+        return Fault(
+            told["reason"],
+            f"the mm worker ended with an error; its log is {log}, and the error is:\n{told['message']}",
+        )
+    return Fault(told["reason"], told["message"])

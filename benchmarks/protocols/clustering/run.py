@@ -1,0 +1,34 @@
+"""k-means on frozen features, compared with the classes."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks import features
+from benchmarks.contract.score import Score, Spread
+from benchmarks.contract.task import Outcome, Task
+from pretrain.cluster import agreement
+from pretrain.cluster.kmeans import kmeans
+from pretrain.data.view import centre_view
+
+MEASURES = {"nmi": agreement.nmi, "ami": agreement.ami, "ari": agreement.ari, "purity": agreement.purity}
+
+
+def run(task: Task) -> Outcome:
+    """Agreement of clusters with classes over the restarts; frozen backbone."""
+    settings, split = task.protocol.settings, task.splits["val"]
+    x = F.normalize(features.average(task, "val", centre_view(task.backbone.input)).to(task.device))
+    y = torch.from_numpy(split.labels).to(task.device)
+    classes = len(y.unique())
+    found: dict[str, list[float]] = {name: [] for name in MEASURES}
+    for restart in range(settings.restarts):
+        seed = task.seed * 1000 + restart
+        labels = kmeans(x, classes, settings.iterations, "cosine", seed=seed, empty="split").labels
+        for name, measure in MEASURES.items():
+            found[name].append(100 * float(measure(labels, y)))
+        task.report(restart + 1, settings.restarts, "k-means")
+    scores = [Score(n, fmean(v), len(y), "val", spread=Spread.of("restarts", v)) for n, v in found.items()]
+    return Outcome(scores, {"clusters": classes})

@@ -1,0 +1,5 @@
+"""Trained and tested by a package of OpenMMLab's, on the checkpoint's weights."""
+
+from __future__ import annotations
+
+from benchmarks.mm.bridge.run import run as run

@@ -1,0 +1,49 @@
+"""Weighted nearest neighbours on frozen features (Wu et al., CVPR 2018; settings of DINO and MMSelfSup).
+
+Features are the global average of the last map, L2-normalised, from the centre view for both splits. Each of
+the k nearest training images by cosine votes for its class with weight exp(cosine / T). All k are reported;
+none is chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
+
+from benchmarks.contract.protocol import Protocol
+from benchmarks.contract.table import Column, Table
+from pretrain.base.settings import AbovePositive, Positive, settings
+
+KS = (10, 20, 100, 200)
+
+
+@settings
+class KnnSettings:
+    """ks: neighbours, each a column; temperature: T."""
+
+    ks: Annotated[tuple[Positive, ...], Field(min_length=1)] = KS
+    temperature: AbovePositive = 0.07
+    raw_pixels: bool = False  # also score the pixels of the view themselves, as a floor to compare with
+
+
+PAPER = (
+    Protocol(
+        name="imagenet_knn",
+        title="ImageNet k-NN",
+        source="Wu et al. 2018, arXiv 1805.01978; T = 0.07, k = 10, 20, 100, 200 as in MMSelfSup 0.8",
+        settings=KnnSettings(),
+        data={"train": "imagenet/train", "val": "imagenet/val"},
+        report_on="val",
+        choose="all k are reported",
+        table=Table(
+            heading="ImageNet Nearest-Neighbor Classification",
+            intro="Weighted nearest neighbours on the globally averaged features. Top-1 accuracy in percent.",
+        ),
+        columns=tuple(Column(f"k={k}", f"k{k}_top1", digits=1) for k in KS),
+        place=40,
+    ),
+)
+DEMO = (replace(PAPER[0], settings=KnnSettings(raw_pixels=True)),)
+SMOKE = DEMO

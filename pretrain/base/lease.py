@@ -1,0 +1,55 @@
+"""A folder held by one process at a time: a lock of the operating system's, which goes with the process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pretrain.base import files
+from pretrain.base.faults import Fault
+
+POLL_SECONDS = 0.5
+
+
+@contextmanager
+def lease(
+    path: Path, wait: bool = True, waiting: Callable[[str], None] = lambda holder: None
+) -> Iterator[None]:
+    """Holds the lock file `path` for as long as the block lasts.
+
+    Where another process holds it, `waiting` is told who ("process 17 on host"), and this one waits, or
+    raises Fault without `wait`. The lock is the kernel's: a process that dies in any way, on any host, no
+    longer holds it. The note of who holds it is for people alone.
+    """
+    with files.explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(path, timeout=0), path.with_suffix(".holder")
+    with files.explained(path):
+        try:
+            lock.acquire()
+        except Timeout:
+            who = _holder(holder)
+            if not wait:
+                said = f"{who} is working on it; wait for it, or leave out --no-wait to wait here"
+                raise Fault("busy", f"{path.stem}: {said}") from None
+            waiting(who)
+            lock.acquire(timeout=-1, poll_interval=POLL_SECONDS)
+    try:
+        with suppress(OSError):  # a full disk: the lock holds without the note
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text()[:200] or "another process"
+    except OSError:
+        return "another process"

@@ -1,0 +1,70 @@
+"""The folder is the registry: methods, protocols and data sets are found by the names of their folders and
+files.
+
+Folders of the user's own take part: ZOO_PLUGINS names folders (separated as PATH is), an installed package
+announces itself by an entry point of the group `zoo.plugins` whose value is its name. Inside,
+`methods/NAME/`, `protocols/NAME/` and `sets/NAME.py` are laid out as in this repository.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from pretrain.base.faults import Fault, unknown
+
+PLUGINS = "ZOO_PLUGINS"
+GROUP = "zoo.plugins"
+
+
+def names(package: str) -> list[str]:
+    """Names of the entries of a package, sorted. Raises Fault where two folders hold entries of one name."""
+    found: dict[str, str] = {}
+    for folder in _opened(package).__path__:
+        for name in filter(None, map(_entry, Path(folder).iterdir())):
+            if name in found:
+                said = f"'{name}' is both in {found[name]} and in {folder}; rename one of them"
+                raise Fault("bad-config", f"plugins: {said}")
+            found[name] = folder
+    return sorted(found)
+
+
+def _entry(path: Path) -> str:
+    """The name of an entry: a Python file, or a folder with some; '' for what is none."""
+    if path.name.startswith(("_", ".")):
+        return ""
+    return path.stem if path.suffix == ".py" else path.name if any(path.glob("*.py")) else ""
+
+
+def load(package: str, name: str, part: str = "") -> ModuleType:
+    """The module of that name, or a part of the entry that is
+    a folder. Raises Fault naming the nearest names.
+    """
+    known = names(package)
+    if name not in known:
+        raise unknown(package.rsplit(".", 1)[-1].rstrip("s"), name, known)
+    return importlib.import_module(".".join(filter(None, (package, name, part))))
+
+
+@cache
+def _opened(package: str) -> ModuleType:
+    """The package, with the plugins' folders of its last name on its search path."""
+    module = importlib.import_module(package)
+    for plugin in _plugins():
+        folder = plugin / package.rpartition(".")[2]
+        if folder.is_dir():
+            module.__path__.append(str(folder))
+    return module
+
+
+def _plugins() -> list[Path]:
+    listed = [Path(name) for name in os.environ.get(PLUGINS, "").split(os.pathsep) if name]
+    for folder in listed:
+        if not folder.is_dir():
+            raise Fault("bad-config", f"{PLUGINS}: {folder} is not a folder")
+    installed = [importlib.import_module(point.value) for point in metadata.entry_points(group=GROUP)]
+    return [*listed, *(Path(folder) for module in installed for folder in module.__path__)]

@@ -1,0 +1,145 @@
+"""Fingerprints of data: what a split or a data set holds, by content, and a memory of it on disk.
+
+A fingerprint covers which files belong (by relative path), their labels, every list and annotation file as a
+whole, and the contents of the images: of all, or of an even sample where there are more than `SAMPLE_ABOVE`.
+Contents are hashed once. After that the stat of a file (inode, size, times of its last changes) stands for
+its content, and the stats of folders and lists for which files belong: a second look lists nothing and reads
+nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pretrain.base import files, identity
+from pretrain.base.faults import Fault
+from pretrain.data.split import Split
+
+SAMPLE_ABOVE = 20_000  # images; reading ImageNet whole takes a quarter of an hour
+SAMPLE = 4_096
+READERS = 8  # threads; hashing releases the interpreter
+
+Stat = list[int]
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """What a key needs of data. fingerprint: 16 hex digits; hashed: images whose contents it covers."""
+
+    fingerprint: str
+    images: int
+    classes: int
+    hashed: int
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A data set on disk. sources: folders and list files whose stats tell that nothing was added or removed;
+
+    texts: files hashed whole; images: hashed by content; more: what else decides, such as labels, hashed
+    already.
+    """
+
+    name: str
+    root: Path
+    sources: Sequence[Path]
+    texts: Sequence[Path]
+    images: Sequence[Path]
+    classes: int
+    more: str = ""
+
+
+def of_split(split: Split) -> Inventory:
+    """What a split consists of."""
+    labels = b"" if split.labels is None else split.labels.tobytes()
+    more = hashlib.sha256("\n".join((*split.files, "", *split.classes)).encode() + labels).hexdigest()
+    images = [split.path(i) for i in range(len(split))]
+    return Inventory(split.name, split.root, split.sources, (), images, len(split.classes), more)
+
+
+class Fingerprints:
+    """Fingerprints, remembered in a folder (or not at all, where it cannot be written)."""
+
+    def __init__(self, memory: Path) -> None:
+        self.memory = memory
+
+    def of(self, key: str, take: Callable[[], Inventory]) -> DataIdentity:
+        """The identity of the data under `key`; `take` lists it,
+        and is called only if something has changed.
+        """
+        path = self.memory / f"{identity.digest(key)}.json"
+        known = _read(path)
+        if known and (files_ := known["stats"]) and _stats(list(files_)) == list(files_.values()):
+            return DataIdentity(**known["identity"])
+        inventory = take()
+        found, stats, contents = _hashed(inventory, known["contents"] if known else {})
+        body = {"data": key, "identity": vars(found), "stats": stats, "contents": contents}
+        with suppress(Fault, OSError):  # a read-only folder: the next command hashes again
+            files.write_text(path, json.dumps(body))
+        return found
+
+
+def _hashed(
+    inventory: Inventory, known: dict[str, Any]
+) -> tuple[DataIdentity, dict[str, Stat], dict[str, Any]]:
+    """Identity of an inventory, stats of all that it rests on, and content hashes by path."""
+    images = inventory.images
+    if len(images) > SAMPLE_ABOVE:
+        images = [images[i * (len(images) - 1) // (SAMPLE - 1)] for i in range(SAMPLE)]
+    paths = [str(path) for path in (*inventory.texts, *images)]
+    sources = [str(path) for path in inventory.sources]
+    stats = dict(zip([*sources, *paths], _stats([*sources, *paths]), strict=True))
+    missing = [path for path in paths if not stats[path]]
+    if missing:
+        said = f"{len(missing)} of the files that {inventory.name} names are not there, first {missing[0]}"
+        raise Fault("data-missing", f"{said}; restore the files or the list")
+    contents = {path: known[path] for path in paths if path in known and known[path][0] == stats[path]}
+    new = [path for path in paths if path not in contents]
+    with ThreadPoolExecutor(READERS) as pool:
+        contents |= {path: [stats[path], sha] for path, sha in zip(new, pool.map(_sha, new), strict=True)}
+    relative = [[os.path.relpath(path, inventory.root), contents[path][1]] for path in paths]
+    fingerprint = identity.digest([inventory.more, len(inventory.images), relative])
+    return DataIdentity(fingerprint, len(inventory.images), inventory.classes, len(images)), stats, contents
+
+
+def _stats(paths: Sequence[str]) -> list[Stat]:
+    return [_stat(path) for path in paths]
+
+
+def _stat(path: str) -> Stat:
+    """What tells that a file or folder was not changed; empty where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return []
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _sha(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return identity.shortened(hashlib.file_digest(file, "sha256"))
+    except OSError as error:
+        raise Fault("data-corrupt", f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What is remembered; None where nothing is, or it is damaged."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        DataIdentity(**body["identity"])
+        return {
+            "stats": dict(body["stats"]),
+            "contents": dict(body["contents"]),
+            "identity": body["identity"],
+        }
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,104 @@
+"""Recipes of DeepCluster-v2. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pretrain.base.settings import AbovePositive, Positive, changed, settings
+from pretrain.data.view import Input, View
+from pretrain.train.recipe import Cosine, KmeansBackend, Recipe
+
+TITLE = "DeepCluster-v2"
+SUMMARY = "spherical k-means on features of the last epoch (Caron et al., NeurIPS 2020, arXiv 2006.09882)"
+
+
+@settings
+class DeepClusterV2Recipe(Recipe):
+    """DeepCluster-v2's constants; defaults are the paper's."""
+
+    prototypes: Annotated[int, Field(ge=2)] = 3000  # K
+    heads: Positive = 3  # Q
+    banks: Positive = 2  # J: crops whose features are clustered
+    dim: Positive = 128  # D
+    hidden: Positive = 2048
+    temperature: AbovePositive = 0.1
+    kmeans_iterations: Positive = 10
+    kmeans_backend: KmeansBackend = "torch"
+    empty: Literal["keep", "split"] = (
+        "keep"  # a prototype without images stays where it is, or splits another
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.banks > (crops := sum(view.count for view in self.views)):
+            raise ValueError(f"banks: {self.banks} crops cannot be clustered where an image has {crops}")
+        if self.kmeans_backend == "faiss" and self.empty == "keep":
+            raise ValueError(
+                "kmeans_backend: faiss always splits clusters to refill empty ones; set empty = split"
+            )
+
+    def fits(self, images: int, classes: int) -> None:
+        super().fits(images, classes)
+        if images < self.prototypes:
+            said = (
+                f"{self.prototypes} prototypes need at least as many images, not {images}; lower 'prototypes'"
+            )
+            raise self.misfit(said)
+
+    def techniques(self) -> list[str]:
+        several = ["Several clusterings at once"] if self.heads > 1 else []
+        return [TITLE, "k-means pseudo-labels from memory banks", *several, *super().techniques()]
+
+
+_INPUT = Input(size=224, resize=256, std=(0.228, 0.224, 0.225))
+_VIEW = View(size=224, count=2, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray=0.2, blur=0.5)
+_SMALL = changed(_VIEW, size=96, count=4, scale=(0.05, 0.14))
+_400 = DeepClusterV2Recipe(
+    name="rn50_in1k_deepclusterv2_400ep_2x160_4x96",
+    arch="resnet50",
+    input=_INPUT,
+    views=(changed(_VIEW, size=160), _SMALL),
+    epochs=400,
+    batch_size=4096,
+    lr=4.8,
+    weight_decay=1e-6,
+    optimizer="larc",
+    schedule=Cosine(warmup=10, start=0.0625, final=0.001),
+    precision="fp32",
+    sync_bn=True,
+    bn_group=512,
+)
+PAPER = (
+    _400,
+    changed(_400, name="rn50_in1k_deepclusterv2_400ep_2x224", views=(_VIEW,)),
+    changed(
+        _400,
+        name="rn50_in1k_deepclusterv2_800ep_2x224_6x96",
+        views=(changed(_VIEW, scale=(0.14, 1.0)), changed(_SMALL, count=6)),
+        epochs=800,
+    ),
+)
+DEMO = (
+    changed(
+        _400,
+        name="deepclusterv2_resnet10-narrow_demo",
+        config="resnet10-narrow",
+        arch="resnet10_narrow",
+        input=Input(size=32, resize=32),
+        views=(View(size=32, count=2, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=50,
+        batch_size=64,
+        lr=0.2,
+        weight_decay=1e-5,
+        optimizer="sgd",
+        schedule=Cosine(warmup=3, final=0.001),
+        precision="bf16",
+        bn_group=0,
+        prototypes=40,
+        hidden=256,
+        dim=64,
+    ),
+)
+SMOKE = (changed(DEMO[0], name="deepclusterv2_resnet10-narrow_smoke", epochs=6, batch_size=64),)

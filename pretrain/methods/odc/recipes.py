@@ -1,0 +1,94 @@
+"""Recipes of Online Deep Clustering. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pretrain.base.settings import Count, Positive, Rate, changed, settings
+from pretrain.data.view import Input, View
+from pretrain.train.recipe import KmeansBackend, Recipe, Step
+
+TITLE = "Online Deep Clustering"
+SUMMARY = "clustering and training in the same iteration (Zhan et al., CVPR 2020, arXiv 2006.10645)"
+
+
+@settings
+class ODCRecipe(Recipe):
+    """ODC's constants; defaults are the paper's."""
+
+    clusters: Annotated[int, Field(ge=2)] = 10_000  # K
+    dim: Positive = 256  # D
+    hidden: Positive = 512
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    neck_bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.001
+    head_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    memory_momentum: Annotated[float, Field(gt=0, le=1)] = 0.5
+    min_cluster: Count = 20  # m
+    centroids_every: Positive = 10  # iterations
+    reweight_power: Rate = 0.5
+    metric: Literal["dot", "cosine", "l2"] = "dot"
+    sampler: Literal["with-replacement", "permutation"] = "with-replacement"
+    init_bn: Literal["reference", "calibrated"] = "reference"
+    kmeans_iterations: Positive = 20
+    kmeans_backend: KmeansBackend = "torch"
+    # Small clusters are counted on the device and read by the host one iteration later; exact reads at once.
+    exact: bool = False
+
+    def fits(self, images: int, classes: int) -> None:
+        super().fits(images, classes)
+        if images < self.clusters:
+            raise self.misfit(
+                f"{self.clusters} clusters need at least as many images, not {images}; lower 'clusters'"
+            )
+
+    def techniques(self) -> list[str]:
+        return [TITLE, "k-means pseudo-labels", "Sample and centroid memory", *super().techniques()]
+
+
+PAPER = (
+    ODCRecipe(
+        name="odc_resnet50_8xb64-steplr-440e_in1k",
+        config="resnet50_8xb64-steplr-440e",
+        arch="resnet50",
+        input=Input(size=224, resize=256),
+        views=(View(size=224, rotate=2.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2),),
+        epochs=440,
+        batch_size=512,
+        lr=0.06,
+        weight_decay=1e-5,
+        schedule=Step(milestones=(400,), gamma=0.4),
+        sync_bn=True,
+    ),
+)
+DEMO = (
+    changed(
+        PAPER[0],
+        name="odc_resnet10-narrow_demo",
+        config="resnet10-narrow",
+        arch="resnet10_narrow",
+        input=Input(size=32, resize=32),
+        views=(View(size=32, scale=(0.35, 1.0), rotate=8.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=60,
+        batch_size=128,
+        schedule=Step(milestones=(52,), gamma=0.4),
+        clusters=100,
+        min_cluster=10,
+        dropout=0.2,
+        head_momentum=0.9,  # 31 iterations an epoch: a head without momentum needs thousands
+        memory_momentum=0.3,
+        metric="cosine",
+        init_bn="calibrated",
+    ),
+)
+SMOKE = (
+    changed(
+        DEMO[0],
+        name="odc_resnet10-narrow_smoke",
+        epochs=6,
+        schedule=Step(),
+        batch_size=64,
+        clusters=40,
+    ),
+)

@@ -1,0 +1,63 @@
+"""Recipes of Supervised. No torch here."""
+
+from __future__ import annotations
+
+from pretrain.base.settings import Positive, changed, settings
+from pretrain.data.view import Input, View
+from pretrain.train.recipe import Recipe, Step
+
+TITLE = "Supervised"
+SUMMARY = "cross-entropy on the true labels: the reference row above the self-supervised ones"
+
+
+@settings
+class SupervisedRecipe(Recipe):
+    """classes: of the data set."""
+
+    classes: Positive = 1000
+
+    def fits(self, images: int, classes: int) -> None:
+        super().fits(images, classes)
+        if not classes:
+            raise self.misfit("the images have no labels of single classes to learn; choose a set that has")
+        if classes > self.classes:
+            raise self.misfit(f"the images are of {classes} classes, not {self.classes}; set 'classes'")
+
+
+PAPER = (
+    SupervisedRecipe(
+        name="supervised_resnet50_8xb32-steplr-90e_in1k",
+        config="resnet50_8xb32-steplr-90e",
+        arch="resnet50",
+        input=Input(size=224, resize=256),
+        views=(View(size=224),),
+        epochs=90,
+        batch_size=256,
+        lr=0.1,
+        weight_decay=1e-4,
+        schedule=Step(milestones=(30, 60)),
+    ),
+)
+DEMO = (
+    changed(
+        PAPER[0],
+        name="supervised_resnet10-narrow_demo",
+        config="resnet10-narrow",
+        arch="resnet10_narrow",
+        input=Input(size=32, resize=32),
+        views=(View(size=32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        epochs=20,
+        batch_size=128,
+        schedule=Step(milestones=(10, 17)),
+        classes=10,
+    ),
+)
+SMOKE = (
+    changed(
+        DEMO[0],
+        name="supervised_resnet10-narrow_smoke",
+        epochs=6,
+        batch_size=64,
+        schedule=Step(milestones=(5,)),
+    ),
+)

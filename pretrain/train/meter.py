@@ -1,0 +1,98 @@
+"""What a run says of itself while it trains: metrics.jsonl, the
+progress line, and the alarm of a loss that is lost.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pretrain.base import dist, files
+from pretrain.base.faults import Fault
+from pretrain.base.lagged import Lagged
+from pretrain.train.method import At, Loss
+from pretrain.train.state import Progress, Run
+
+
+class Meter:
+    """Sums losses on the device, writes a line per interval, and stops the run on a non-finite loss.
+
+    The loss of a step is looked at while the next one runs, so a GPU never waits for the host.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.pending: tuple[Lagged, str] | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self.sum, self.steps = torch.zeros((), device=self.run.data.device), 0
+        self.since = time.perf_counter()
+
+    def add(self, at: At, loss: Loss, lr: float, last: bool) -> None:
+        """Takes a step's loss; writes a line at each interval and at the end of the epoch."""
+        self._look()
+        progress, value = self.run.progress, loss.value.detach()
+        self.pending = (Lagged(value), f"epoch {progress.epoch + 1}, iteration {progress.iteration}")
+        self.sum += value.float()
+        self.steps += 1
+        if last or progress.iteration % self.run.recipe.log_every == 0:
+            self.flush()
+            row = self._row(lr)
+            if last:
+                row |= self.run.method.epoch_diagnostics(self.run.data, at, loss)
+            self._write(row)
+            self._restart()
+
+    def flush(self) -> None:
+        """Waits for the last loss and checks it: called before anything is saved."""
+        self._look()
+        self.pending = None
+
+    def _look(self) -> None:
+        if self.pending is None:
+            return
+        value, where = self.pending[0].read(), self.pending[1]
+        if not math.isfinite(value):
+            said = f"the loss is {value} at {where}; the last saved state is untouched, try a lower learning rate"
+            raise Fault("nan", f"{self.run.recipe.name}: {said}")
+
+    def _row(self, lr: float) -> dict[str, Any]:
+        run, progress = self.run, self.run.progress
+        return {
+            "epoch": progress.epoch + 1,
+            "iteration": progress.epoch * run.per_epoch + progress.iteration,
+            "loss": (self.sum / self.steps).item(),
+            "lr": lr,
+            "images_per_s": self.steps * run.recipe.batch_size / (time.perf_counter() - self.since),
+            "seconds": run.seconds,
+            **run.method.diagnostics(),
+        }
+
+    def _write(self, row: dict[str, Any]) -> None:
+        run = self.run
+        if dist.rank() == 0:
+            _append(run.out / "metrics.jsonl", run.progress, row)
+        total, rate = run.recipe.epochs * run.per_epoch, f"{row['images_per_s']:.0f} images/s"
+        run.report(
+            row["iteration"], total, f"epoch {row['epoch']}/{run.recipe.epochs} loss {row['loss']:.3f} {rate}"
+        )
+        if "warning" in row:
+            run.report(row["iteration"], total, f"warning: {row['warning']}")
+
+
+def _append(path: Path, progress: Progress, row: dict[str, Any]) -> None:
+    """One JSON object per line, one write per line."""
+    line = json.dumps({k: _finite(v) for k, v in row.items()}) + "\n"
+    with files.explained(path), path.open("ab", buffering=0) as file:
+        file.write(line.encode())
+    progress.written += len(line.encode())
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,66 @@
+"""Optimisers and learning-rate schedules of the recipes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pretrain.train.recipe import Cosine, Recipe, Step
+
+
+def build(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.SGD:
+    """SGD with the recipe's momentum and weight decay; with
+    "larc", gradients are adapted before every step.
+    """
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.SGD(
+        groups, recipe.lr, recipe.momentum
+    )  # LARC decays by itself, some tensors not at all
+
+    def adapt(*_: Any) -> None:
+        larc_([p for group in optimizer.param_groups for p in group["params"]], recipe.weight_decay)
+
+    optimizer.register_step_pre_hook(adapt)
+    return optimizer
+
+
+@torch.no_grad()
+def larc_(params: list[Tensor], decay: float, trust: float = 0.001, eps: float = 1e-8) -> None:
+    """Adapts the gradients of tensors p that have one, in place: LARC without clipping (apex; You et al.
+    2017).
+
+        g <- (g + decay p) trust |p| / (|g| + decay |p| + eps)      where |p| > 0 and |g| > 0
+
+    Otherwise g stays as it is, without decay: a bias that starts at zero takes its first step at the full
+    learning rate. One-dimensional tensors are not excepted. Norms stay on the device.
+    """
+    params = [p for p in params if p.grad is not None]
+    grads = [p.grad for p in params if p.grad is not None]
+    if not params:
+        return
+    p_norm, g_norm = (torch.stack(list(torch._foreach_norm(tensors))) for tensors in (params, grads))
+    adapted = (p_norm > 0) & (g_norm > 0)
+    scale = torch.where(adapted, trust * p_norm / (g_norm + p_norm * decay + eps), 1.0)
+    decays = torch.where(adapted, decay, 0.0)
+    torch._foreach_add_(grads, torch._foreach_mul(params, list(decays.unbind())))
+    torch._foreach_mul_(grads, list(scale.unbind()))
+
+
+def learning_rate(recipe: Recipe, iteration: int, per_epoch: int) -> float:
+    """Learning rate at an iteration (from 0): a step schedule moves per epoch, a cosine per iteration."""
+    return recipe.lr * factor(recipe.schedule, iteration, per_epoch, recipe.epochs)
+
+
+def factor(schedule: Step | Cosine, iteration: int, per_epoch: int, epochs: int) -> float:
+    """Share of the peak learning rate."""
+    if isinstance(schedule, Step):
+        return schedule.gamma ** sum(iteration // per_epoch >= epoch for epoch in schedule.milestones)
+    warm, total = schedule.warmup * per_epoch, epochs * per_epoch
+    if iteration < warm:
+        return schedule.start + (1 - schedule.start) * iteration / max(1, warm - 1)
+    done = (iteration - warm) / max(1, total - warm)
+    return schedule.final + 0.5 * (1 - schedule.final) * (1 + math.cos(math.pi * done))

@@ -1,0 +1,146 @@
+"""Recipes: everything that decides a pretraining run, as frozen dataclasses. No torch here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pretrain.base.faults import Fault
+from pretrain.base.identity import digest
+from pretrain.base.settings import Adaptive, Count, Positive, Probability, Rate, plain, settings
+from pretrain.data.view import Input, View
+
+
+@settings
+class Step:
+    """Learning rate times `gamma` at each milestone (epochs)."""
+
+    kind: Literal["step"] = "step"
+    milestones: tuple[Positive, ...] = ()
+    gamma: Rate = 0.1
+
+
+@settings
+class Cosine:
+    """Linear warm-up from `start` to 1 over `warmup` epochs,
+    then cosine to `final`: factors of the peak rate.
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    warmup: Count = 0
+    start: Probability = 0.0
+    final: Probability = 0.0
+
+
+Schedule = Annotated[Step | Cosine, Field(discriminator="kind")]
+KmeansBackend = Literal["torch", "faiss"]  # ours: any number of processes; faiss: one, where it is installed
+
+
+@settings
+class Scheduled(Adaptive):
+    """Settings with epochs and a schedule over them: the
+    schedule must fit, and follows where only epochs change.
+    """
+
+    epochs: Count
+    schedule: Schedule = Step()
+
+    def __post_init__(self) -> None:
+        late = (
+            [m for m in self.schedule.milestones if m > self.epochs]
+            if isinstance(self.schedule, Step)
+            else []
+        )
+        if late and self.epochs:
+            said = f"the rate would never drop at {late}, beyond the {self.epochs} epochs"
+            raise ValueError(f"schedule.milestones: {said}; set both")
+        if isinstance(self.schedule, Cosine) and self.schedule.warmup > self.epochs:
+            raise ValueError(
+                f"schedule.warmup: {self.schedule.warmup} epochs are more than the {self.epochs} there are"
+            )
+
+    def follow(self, body: dict[str, Any], touched: frozenset[str]) -> list[str]:
+        """Of new epochs alone: milestones in proportion to those before."""
+        old, new = self.epochs, body["epochs"]
+        if "epochs" not in touched or "schedule" in touched or not old or not isinstance(new, int) or new < 1:
+            return []
+        if not isinstance(self.schedule, Step) or not self.schedule.milestones:
+            return []
+        milestones = [max(1, round(m * new / old)) for m in self.schedule.milestones]
+        body["schedule"]["milestones"] = milestones
+        return [
+            f"schedule.milestones follow epochs ({old} -> {new}): {list(self.schedule.milestones)} -> {milestones}"
+        ]
+
+
+@settings
+class Recipe(Scheduled):
+    """A pretraining run. A method's own constants are fields of its subclass.
+
+    name: unique over the zoo; config: what the Config column of a page says, by default the name;
+    version: raised by hand when the arithmetic of the method changes;
+    batch_size: images per step over all processes; lr: at that batch size, no hidden scaling;
+    precision: of the network's forward and backward (memories, centroids and losses are fp32).
+    """
+
+    name: str
+    config: str = ""
+    version: Positive = 1
+    arch: str
+    input: Input
+    views: Annotated[tuple[View, ...], Field(min_length=1)]
+    batch_size: Positive
+    lr: Rate
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Rate
+    optimizer: Literal["sgd", "larc"] = "sgd"
+    precision: Literal["bf16", "fp32"] = "bf16"
+    sync_bn: bool = False
+    bn_group: Count = 0  # with sync_bn: images whose batch-norm statistics are shared, 0: the whole batch
+    log_every: Positive = 50  # iterations
+    check_every: Count = (
+        0  # iterations between checks of the method's invariants, 0: only when replicas are compared
+    )
+
+    def fits(self, images: int, classes: int) -> None:
+        """Raises Fault where the recipe cannot run on this many
+        images of this many classes (0: without labels).
+        """
+        if self.epochs and images < self.batch_size:
+            raise self.misfit(
+                f"a batch of {self.batch_size} is more than the {images} images; lower 'batch_size'"
+            )
+
+    def techniques(self) -> list[str]:
+        """What the recipe trains with, in words of a model card; a method's own come first."""
+        if not self.epochs:
+            return []
+        used = {
+            "SGD with momentum": self.momentum > 0,
+            "Weight decay": self.weight_decay > 0,
+            "LARC": self.optimizer == "larc",
+            "Cosine learning rate": isinstance(self.schedule, Cosine),
+            "Learning-rate warm-up": isinstance(self.schedule, Cosine) and self.schedule.warmup > 0,
+            "Multi-crop": len({view.size for view in self.views}) > 1,
+            "Mixed precision (bf16)": self.precision == "bf16",
+        }
+        return [name for name, is_used in used.items() if is_used]
+
+    def misfit(self, said: str) -> Fault:
+        """The fault that the recipe and its data do not fit together."""
+        return Fault("bad-config", f"{self.name}: {said}")
+
+
+# Reporting intervals and the like: they decide what is printed, never a number.
+CIRCUMSTANCES = ("name", "config", "log_every", "check_every")
+
+
+def decisive(recipe: Recipe) -> dict[str, Any]:
+    """The fields of a recipe that decide a number, as JSON values."""
+    return {name: value for name, value in plain(recipe).items() if name not in CIRCUMSTANCES}
+
+
+def key(recipe: Recipe, **more: Any) -> str:
+    """Identity of a run: the digest of what decides its weights."""
+    return digest({"recipe": decisive(recipe), **more})

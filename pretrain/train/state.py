@@ -1,0 +1,174 @@
+"""A pretraining run in memory, and its state on disk: what a resumed run needs to go on to the bit."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pretrain.base import dist, files
+from pretrain.base.faults import Fault
+from pretrain.data.loader import Batch
+from pretrain.data.split import Split
+from pretrain.nets.batch_norm import share_statistics
+from pretrain.train import method, optim
+from pretrain.train.method import At
+from pretrain.train.recipe import Recipe, key
+
+Report = Callable[[int, int, str], None]  # iterations done, iterations in all, one line for people
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved and restored with it. written: length of metrics.jsonl in bytes."""
+
+    epoch: int = 0
+    iteration: int = 0  # within the epoch
+    seconds: float = 0.0
+    written: int = 0
+
+
+@dataclass
+class Run:
+    """A run in memory. net: the method's, wrapped for several processes where there are several."""
+
+    recipe: Recipe
+    data: method.TrainingData
+    out: Path
+    method: method.Method
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    report: Report
+    progress: Progress = field(default_factory=Progress)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def per_epoch(self) -> int:
+        return self.data.per_epoch
+
+    @property
+    def at(self) -> At:
+        """The step that comes next."""
+        return At(self.progress.epoch, self.progress.epoch * self.per_epoch + self.progress.iteration)
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far, earlier sittings included."""
+        return self.progress.seconds + time.perf_counter() - self.started
+
+    def epochs(self) -> Iterator[Iterator[Batch]]:
+        """The batches of every epoch that is left, the first from
+        wherever it was left; clustering comes before.
+        """
+        while self.progress.epoch < self.recipe.epochs:
+            epoch, first = self.progress.epoch, self.progress.iteration
+            if first == 0:
+                self.method.before_epoch(epoch, self.data)
+            order = self.method.order(epoch, len(self.data.split), self.data.seed)
+            yield self.data.batches(order, self.recipe.views, epoch, first)
+            self.progress.epoch, self.progress.iteration = epoch + 1, 0
+            save(self)
+
+
+def begin(
+    name: str, recipe: Recipe, split: Split, out: Path, seed: int, device: torch.device, report: Report
+) -> Run:
+    """A run of method `name`, as `out` left it or fresh, with its initial clustering done. Raises Fault."""
+    if recipe.epochs and recipe.batch_size % dist.world_size():
+        said = f"batch size {recipe.batch_size} must be a multiple of {dist.world_size()} processes"
+        raise Fault("bad-config", f"{recipe.name}: {said}")
+    with files.explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed * 1000 + dist.rank())  # dropout differs between ranks
+    made = method.find(name)(recipe, len(split), seed)
+    if recipe.sync_bn and device.type == "cuda":
+        made.net = share_statistics(made.net, recipe.bn_group, recipe.batch_size)
+    made.to(device).train()
+    made.net.to(memory_format=torch.channels_last)
+    net: nn.Module = made.net
+    if dist.world_size() > 1:
+        ids = [device] if device.type == "cuda" else None
+        net = DistributedDataParallel(made.net, device_ids=ids, broadcast_buffers=False)
+    labels = (
+        None if split.labels is None or split.labels.ndim > 1 else torch.from_numpy(split.labels).to(device)
+    )
+    data = method.TrainingData(split, recipe, seed, device, labels)
+    run = Run(recipe, data, out, made, net, optim.build(recipe, made.groups()), report)
+    if not resume(run):
+        made.start(data)
+    return run
+
+
+def save(run: Run) -> None:
+    """Writes state.pt, absent or complete, with the random state of every rank."""
+    now = time.perf_counter()
+    run.progress.seconds, run.started = run.progress.seconds + now - run.started, now
+    rng = dist.all_gather_rows(_rng(run.data.device)[None])
+    if dist.rank() > 0:
+        return
+    state = {
+        "key": key(run.recipe, seed=run.data.seed),
+        "net": run.method.net.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "memories": run.method.memories(),
+        "progress": vars(run.progress),
+        "rng": rng.cpu(),
+    }
+    files.write(run.out / "state.pt", lambda aside: torch.save(state, aside))
+
+
+def resume(run: Run) -> bool:
+    """Continues from state.pt if there is one. Raises Fault if it belongs to another recipe or is damaged."""
+    path = run.out / "state.pt"
+    if not path.exists():
+        (run.out / "metrics.jsonl").unlink(missing_ok=True)
+        return False
+    try:
+        state = torch.load(path, map_location=run.data.device, weights_only=True)
+    except Exception as error:  # torch raises many types on a damaged file
+        raise Fault(
+            "weights-corrupt", f"{path} cannot be read ({error}); delete it to start the run again"
+        ) from error
+    if state["key"] != key(run.recipe, seed=run.data.seed):
+        raise Fault(
+            "bad-config", f"{path} belongs to another recipe or seed; use another --out folder or delete it"
+        )
+    run.method.net.load_state_dict(state["net"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.method.restore(state["memories"])
+    run.progress = Progress(**state["progress"])
+    rng = state["rng"].cpu()
+    if len(rng) == dist.world_size():
+        _set_rng(rng[dist.rank()], run.data.device)
+    if dist.rank() == 0 and (run.out / "metrics.jsonl").exists():
+        os.truncate(run.out / "metrics.jsonl", run.progress.written)
+    dist.barrier()
+    return True
+
+
+def compare_replicas(run: Run) -> None:
+    """Raises RuntimeError if a memory differs between two processes."""
+    if dist.world_size() > 1:
+        for name, tensor in run.method.memories().items():
+            dist.assert_replicated(tensor, name)
+
+
+def _rng(device: torch.device) -> Tensor:
+    """Random state of this rank: the CPU generator's bytes, then the GPU's."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    return torch.cat(states).to(device)
+
+
+def _set_rng(saved: Tensor, device: torch.device) -> None:
+    size = torch.get_rng_state().numel()
+    torch.set_rng_state(saved[:size].clone())  # torch reads it as a whole storage: a view of one crashes
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(saved[size:].clone(), device)

@@ -1,0 +1,65 @@
+"""The local engine gives a foreign trainer every GPU, once those that need one alone have ended."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.contract.protocol import Protocol, catalogue
+from pretrain.base import process
+from tests.planned import request
+from zoo.engines import child, local
+from zoo.engines.engine import Orders
+from zoo.plan.job import Job, Plan
+from zoo.plan.planner import Planner
+from zoo.show.progress import Display
+from zoo.suites.suite import Given, Suite
+
+PROTOCOLS = catalogue("paper")
+KNN, CLUSTERING = PROTOCOLS["imagenet_knn"], PROTOCOLS["clustering"]
+BOXES, MASKS = PROTOCOLS["voc0712_detection"], PROTOCOLS["cityscapes_segmentation"]
+MODEL = Given("mine", Path("backbone.safetensors"))
+
+
+def job(protocol: Protocol | None) -> Job:
+    return Job(MODEL, protocol, 0)
+
+
+@pytest.mark.parametrize(("protocol", "leased"), [(KNN, 1), (BOXES, 3), (MASKS, 3), (None, 3)])
+def test_the_local_engine_leases_foreign_trainers_every_gpu(protocol: Protocol | None, leased: int) -> None:
+    slots = ["2", "5", "7"]
+    assert local.wanted(job(protocol), slots) == leased
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
+    # mm's trainer starts its own
+    assert local.launcher(job(protocol), slots[:leased]) == (launch if protocol is None else [])
+
+
+def test_jobs_for_every_gpu_wait_for_those_for_one(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(request(suite, tmp_path / "home"), entries=(MODEL,))
+    order = (BOXES, KNN, MASKS, CLUSTERING)
+    jobs = [
+        replace(job(p), folder=tmp_path / p.name, identity={"p": p.name, "data": {}}, note="not computed yet")
+        for p in order
+    ]
+    waiting: list[str] = []
+
+    def begin(argv: Sequence[str], log: Path, env: Mapping[str, str], **_: Any) -> process.Child:
+        waiting.append(env["CUDA_VISIBLE_DEVICES"])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        return process.Child(subprocess.Popen(["true"]), log, datetime.now(UTC))
+
+    monkeypatch.setattr(process, "start", begin)
+    monkeypatch.setattr(child, "write", lambda job, suite, store: job.folder / child.JOB)
+    monkeypatch.setattr(Planner, "judged_again", lambda self, job, plan: job)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    local.run(Plan(asked, tuple(jobs)), Planner(asked), Orders(gpus=2), Display(len(jobs)))
+    assert [sorted(gpus.split(",")) for gpus in waiting] == [["0"], ["1"], ["0", "1"], ["0", "1"]]

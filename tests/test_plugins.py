@@ -1,0 +1,87 @@
+"""CONTRIBUTING's examples work as they stand there, in a folder outside the repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import scenes
+
+ROOT = Path(__file__).parents[1]
+PLACES = (
+    "methods/rotnet/recipes.py",
+    "methods/rotnet/method.py",
+    "protocols/centroid/protocol.py",
+    "protocols/centroid/run.py",
+    "sets/flowers.py",
+)
+SUITE = """variant = 'smoke'
+images = 'flowers/train'
+protocols = ['imagenet_centroid', 'imagenet_knn']
+[data]
+flowers = 'images'
+imagenet = 'images'
+[pretrain]
+input.size = 16
+input.resize = 16
+[rotnet]
+batch_size = 8
+views.0.size = 16
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    """The examples of CONTRIBUTING.md, written where their text says."""
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S)
+    assert len(examples) == len(PLACES)
+    for place, code in zip(PLACES, examples, strict=True):
+        path = tmp_path / "mine" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+    return tmp_path
+
+
+def zoo(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ZOO_PLUGINS": str(place / "mine"), "OMP_NUM_THREADS": "1"}
+    argv = [sys.executable, "-m", "zoo", *words]
+    return subprocess.run(argv, capture_output=True, text=True, cwd=place, env=environment)
+
+
+@pytest.mark.slow
+def test_a_method_a_protocol_and_a_data_set_of_ones_own(plugins: Path) -> None:
+    scenes.folder(plugins / "images", per_class=8)
+    (plugins / "own.toml").write_text(SUITE)
+    listed = zoo(plugins, "list")
+    assert "RotNet: which of four rotations" in listed.stdout
+    assert "ImageNet nearest class mean" in listed.stdout
+    done = zoo(plugins, "run", "rotnet", "--all-benchmarks", "--suite", "own.toml")
+    assert done.returncode == 0, done.stderr
+    page = (plugins / "runs" / "own" / "tables.md").read_text()
+    assert "### Nearest Class Mean" in page
+    assert re.search(r"\| Model \| Config \| Top-1 \|", page)
+    assert page.index("Nearest-Neighbor") < page.index("Nearest Class Mean")  # in the place that it declares
+
+
+def test_it_is_in_every_suite_without_an_edit(plugins: Path) -> None:
+    for suite in ("demo", "smoke", "paper"):
+        assert "imagenet_centroid" in zoo(plugins, "list", "--suite", suite).stdout
+
+
+def test_a_plugin_that_hides_an_entry_of_the_zoo_is_refused(plugins: Path) -> None:
+    (plugins / "mine" / "methods" / "rotnet").rename(plugins / "mine" / "methods" / "odc")
+    done = zoo(plugins, "list")
+    assert done.returncode == 2
+    assert "'odc' is both in" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_plugin_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    done = zoo(tmp_path, "list")
+    assert done.returncode == 2
+    assert done.stderr == f"error: ZOO_PLUGINS: {tmp_path / 'mine'} is not a folder\n"

@@ -1,0 +1,99 @@
+"""One job in a process of its own: JOB.json in, its record out. `python -m zoo.engines.child JOB.json`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from benchmarks.contract.result import Result
+from pretrain.base import files, process
+from pretrain.base.faults import Fault
+from zoo.jobs import record
+from zoo.plan.job import Job
+from zoo.store import Store
+from zoo.suites.suite import Given, Suite
+
+JOB = "JOB.json"
+_SUITE = TypeAdapter(Suite)
+
+
+def write(job: Job, suite: Suite, store: Store) -> Path:
+    """Leaves all that a process needs to carry out the job in its folder; returns the file's path."""
+    assert job.folder is not None
+    body = {
+        "suite": _SUITE.dump_python(suite, mode="json"),
+        "home": str(store.home.absolute()),
+        "model": job.entry.name,
+        "given": str(job.entry.path.absolute()) if isinstance(job.entry, Given) and job.entry.path else None,
+        "benchmark": job.protocol.name if job.protocol else None,
+        "seed": job.seed,
+        "identity": job.identity,
+        "folder": str(job.folder.absolute()),
+        "weights": str(job.weights.absolute()) if job.weights else None,
+    }
+    path = job.folder / JOB
+    files.write_text(path, json.dumps(body, indent=1, allow_nan=False))
+    return path
+
+
+def read(path: Path) -> tuple[Job, Suite, Store]:
+    """The job that `write` wrote, its suite and its store."""
+    body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    suite, store = _SUITE.validate_python(body["suite"]), Store(Path(body["home"]))
+    job = Job(
+        entry=Given(body["model"], Path(body["given"])) if body["given"] else suite.entry(body["model"]),
+        protocol=suite.catalogue()[body["benchmark"]] if body["benchmark"] else None,
+        seed=body["seed"],
+        identity=body["identity"],
+        folder=Path(body["folder"]),
+        weights=Path(body["weights"]) if body["weights"] else None,
+    )
+    return job, suite, store
+
+
+def main(path: Path) -> int:
+    """Carries out the job of a file; 0 where its record says
+    ok. Under torchrun all ranks do, the first records.
+    """
+    process.follow_parent()
+    import torch
+
+    from pretrain.base import dist
+    from zoo.jobs import benchmark, pretrain
+    from zoo.jobs.place import Place
+    from zoo.plan.datasets import Datasets
+    from zoo.show.progress import Display
+
+    job, suite, store = read(path)
+    display = Display(1)
+    with dist.group("cuda" if torch.cuda.is_available() else "cpu") as device:
+        place = Place(suite, store, Datasets(suite, store.fingerprints), device, display.report)
+        with display.job(job), record.recording(job, suite.name) as found:
+            work = pretrain if job.protocol is None else benchmark
+            found.outcome = work.run(job, place)
+    if found.record is not None and found.record.status == "failed":
+        print(f"{found.record.reason}: {found.record.message}", file=sys.stderr)
+    return 0 if found.record is None or found.record.status == "ok" else 1
+
+
+def left_nothing(job: Job, suite: str, ended: process.Child) -> Result:
+    """Writes the failed record of a job whose process has ended without leaving one, and returns it."""
+    assert ended.code is not None
+    reason, how = process.autopsy(ended.code)
+    fault = Fault(reason, f"its process {how} and left no record; see {ended.log}")
+    return record.keep(job, record.made(job, suite, ended.started, fault))
+
+
+def clear(job: Job) -> None:
+    """Empties the job's folder: what is computed again must not go on from where it was."""
+    assert job.folder is not None
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,48 @@
+"""What an engine is: it carries out a plan and gives back the
+plan as it ended. One module each in this folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pretrain.base.faults import Fault
+from zoo.plan.job import Plan
+from zoo.plan.planner import Planner
+
+if TYPE_CHECKING:
+    from zoo.show.progress import Display
+
+
+class Engine(StrEnum):
+    """inline: this process, one job after the other; local: a process per job, on GPU slots."""
+
+    INLINE = "inline"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a plan is to be carried out. again: also what is done;
+    gpus: to use; wait: for jobs that others work on.
+    """
+
+    again: bool = False
+    gpus: int = 0
+    wait: bool = True
+
+
+Run = Callable[[Plan, Planner, Orders, "Display"], Plan]
+
+
+def find(engine: Engine, gpus: int) -> Run:
+    """The engine's `run`. Raises Fault where it cannot do what it is asked for."""
+    if engine is Engine.INLINE and gpus > 1:
+        said = f"--gpus {gpus} needs processes of their own, which --engine {engine} does not start"
+        raise Fault("bad-config", f"{said}; say --engine local, or start this command with torchrun")
+    found: Run = importlib.import_module(f"zoo.engines.{engine}").run
+    return found

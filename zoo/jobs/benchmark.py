@@ -1,0 +1,55 @@
+"""Carries out a benchmark in this process."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+
+from benchmarks.contract.score import Score
+from benchmarks.contract.task import Task
+from pretrain.base import files
+from pretrain.base.faults import Fault
+from pretrain.data.split import require_same_classes
+from pretrain.nets import checkpoint
+from zoo.jobs.place import Place
+from zoo.plan.job import Job
+
+
+def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
+    """The scores and facts of a protocol on a model's weights.
+    Raises Fault where a frozen backbone was changed.
+    """
+    protocol, path, folder = job.protocol, job.weights, job.folder
+    assert protocol is not None
+    assert path is not None
+    assert folder is not None
+    assert job.identity is not None
+    backbone = checkpoint.load(path).to(place.device).to(memory_format=torch.channels_last)
+    splits = {role: place.datasets.split(reference) for role, reference in protocol.data.items()}
+    require_same_classes(splits)
+    work = folder / "work"
+    with files.explained(work):
+        work.mkdir(parents=True, exist_ok=True)
+    task = Task(
+        protocol=protocol,
+        checkpoint=path,
+        backbone=backbone,
+        splits=splits,
+        fingerprints={role: job.identity["data"][role] for role in protocol.data},
+        roots={name: place.suite.folder(name) for name in protocol.roots},
+        work=work,
+        cache=place.store.features,
+        seed=job.seed,
+        device=place.device,
+        report=place.report,
+    )
+    carry_out = protocol.load()
+    outcome = carry_out(task)
+    if protocol.frozen and checkpoint.weights_hash(backbone.state_dict()) != checkpoint.describe(path).sha256:
+        raise Fault(
+            "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
+        )
+    shutil.rmtree(work)
+    return outcome.scores, outcome.facts

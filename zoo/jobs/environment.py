@@ -1,0 +1,52 @@
+"""Versions, hardware and memory of this process: recorded, never part of a key."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zoo.plan.planner import version
+
+PACKAGES = ("cluster-zoo", "torch", "torchvision", "numpy", "scikit-learn")
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """What this process runs on."""
+    import torch
+
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "git": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+    }
+
+
+def memory() -> dict[str, float]:
+    """Peaks so far, in MiB."""
+    import torch
+
+    found = {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if torch.cuda.is_available():
+        found["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
+
+
+def _git(*words: str) -> str | None:
+    here = Path(__file__).parent
+    try:
+        return subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

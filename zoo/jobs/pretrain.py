@@ -1,0 +1,39 @@
+"""Carries out a pretraining in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contract.score import Score
+from pretrain.data.split import Split
+from pretrain.nets import checkpoint
+from pretrain.train import loop, model_card
+from zoo.jobs.place import Place
+from zoo.plan.job import Job
+from zoo.suites.suite import Trained
+
+SHOWN = ("loss", "changed", "nmi_previous", "ami_previous")  # of the last line of metrics.jsonl
+
+
+def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
+    """Trains a model, or goes on where it was left; its last
+    figures, its card and the identity of its weights.
+    """
+    assert isinstance(job.entry, Trained)
+    assert job.folder is not None
+    recipe = job.entry.recipe
+    empty = Split("no images", Path(), (), None, ())
+    split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
+    path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, place.report)
+    card = model_card.card(job.entry.method, recipe, split, job.folder)
+    metrics = job.folder / "metrics.jsonl"
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    last = json.loads(lines[-1]) if lines else {}
+    scores = [
+        Score(name, float(last[name]), len(split), "train", unit="", better="")
+        for name in SHOWN
+        if last.get(name) is not None
+    ]
+    return scores, {"last": last, "card": card, "weights": checkpoint.describe(path).identity()}

@@ -1,0 +1,61 @@
+"""The data of a plan: each split opened at most once, each fingerprint remembered on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.contract.protocol import Protocol
+from pretrain.base.faults import Fault
+from pretrain.data.dataset import find
+from pretrain.data.fingerprint import DataIdentity, Fingerprints, Inventory, of_split
+from pretrain.data.split import Split, require
+from zoo.suites.suite import Reference, Suite
+
+
+class Datasets:
+    """Splits and identities of a suite's data; a fault is remembered like a split."""
+
+    def __init__(self, suite: Suite, memory: Path) -> None:
+        self.suite, self.fingerprints = suite, Fingerprints(memory)
+        self._splits: dict[Reference, Split | Fault] = {}
+        self._identities: dict[str, DataIdentity | Fault] = {}
+
+    def split(self, reference: Reference) -> Split:
+        """A split of the suite, opened once. Raises Fault."""
+        if reference not in self._splits:
+            try:
+                self._splits[reference] = self.suite.split(reference)
+            except Fault as fault:
+                self._splits[reference] = fault
+        found = self._splits[reference]
+        if isinstance(found, Fault):
+            raise found
+        return found
+
+    def identity(self, reference: Reference) -> DataIdentity:
+        """What a key needs of a split. Raises Fault."""
+        folder = reference if isinstance(reference, Path) else self.suite.folder(reference.partition("/")[0])
+        part = "all" if isinstance(reference, Path) else reference
+        return self._remembered(f"{folder.absolute()} {part}", lambda: of_split(self.split(reference)))
+
+    def tree(self, name: str, protocol: Protocol) -> DataIdentity:
+        """What a key needs of a data set that a protocol reads as a whole. Raises Fault."""
+        root, inventory = self.suite.folder(name), protocol.inventory
+        assert inventory is not None, f"{protocol.name} reads {name} as a whole and must say what of it"
+
+        def take() -> Inventory:
+            return inventory(require(root, find(name).layout), protocol.settings)
+
+        return self._remembered(f"{root.absolute()} {name} {protocol.name} {protocol.settings}", take)
+
+    def _remembered(self, key: str, take: Callable[[], Inventory]) -> DataIdentity:
+        if key not in self._identities:
+            try:
+                self._identities[key] = self.fingerprints.of(key, take)
+            except Fault as fault:
+                self._identities[key] = fault
+        found = self._identities[key]
+        if isinstance(found, Fault):
+            raise found
+        return found

@@ -1,0 +1,92 @@
+"""What people see while jobs run: bars on a terminal, one
+plain line per event elsewhere. All of it on stderr.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from zoo.plan.job import Job
+from zoo.show.plan import reason
+
+QUIET_SECONDS = 15.0  # between plain lines of one job
+HEADLINES = 3  # scores of a finished job that are shown at once
+
+
+class Display:
+    """Tells of the jobs of a plan as they start, go on and end."""
+
+    def __init__(self, jobs: int) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.jobs, self._numbers = jobs, dict[str, int]()
+        self._label, self._shown, self._bar = "", 0.0, Progress(disable=True)
+        self._started = dict[str, float]()
+
+    def passed(self, job: Job) -> None:
+        """A job that is not run: done before, skipped, or without weights."""
+        self.line(f"{self._numbered(job)}: {job.state} ({reason(job)})")
+
+    @contextmanager
+    def job(self, job: Job) -> Iterator[None]:
+        """Announces a job and shows its progress for as long as the block lasts."""
+        self._label, self._shown = self._numbered(job), time.monotonic()
+        self._started[job.label] = time.monotonic()
+        if not self.console.is_terminal:
+            self.line(f"{self._label}: started")
+            yield
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[line]}"),
+        )
+        with Progress(*columns, console=self.console, transient=True) as self._bar:
+            self._bar.add_task(self._label, total=None, line="")
+            yield
+
+    def started(self, job: Job, log: Path) -> None:
+        """A job that runs in a process of its own."""
+        self._started[job.label] = time.monotonic()
+        self.line(f"{self._numbered(job)}: started, log {log}")
+
+    def report(self, done: int, total: int, line: str) -> None:
+        """Progress of the job that runs."""
+        if self._bar.task_ids:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total, line=line)
+        elif time.monotonic() - self._shown > QUIET_SECONDS:
+            self._shown = time.monotonic()
+            self.line(f"{self._label}: {done}/{total} {line}")
+
+    def ended(self, job: Job, log: Sequence[str] = ()) -> None:
+        """A job that has run; log: the last lines of what its process printed."""
+        label = self._numbered(job)
+        if job.state == "failed":
+            assert job.why is not None
+            self.line(f"{label}: FAILED ({job.why.reason}): {job.why}")
+            for line in log:
+                self.line(f"    {line}")
+            return
+        seconds = time.monotonic() - self._started.get(job.label, time.monotonic())
+        scores = job.record.metrics[:HEADLINES] if job.record else []
+        shown = ", ".join(f"{score.name} {score.value:.2f}" for score in scores)
+        self.line(f"{label}: done in {seconds:.0f} s{'; ' if shown else ''}{shown}")
+
+    def waiting(self, holder: str) -> None:
+        """Somebody else works on the job that comes next."""
+        self.line(f"waiting for {holder}, which works on the next job")
+
+    def line(self, text: str) -> None:
+        """One line, with the time where the output is a log."""
+        stamp = "" if self.console.is_terminal else time.strftime("%H:%M:%S ")
+        self.console.print(f"{stamp}{text}", markup=False, soft_wrap=True)
+
+    def _numbered(self, job: Job) -> str:
+        number = self._numbers.setdefault(job.label, len(self._numbers) + 1)
+        return f"[{number}/{self.jobs}] {job.label}"

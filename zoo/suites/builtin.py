@@ -1,0 +1,50 @@
+"""The suites that come with the zoo, and how any suite is found by the name or file that people type."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pretrain.base.faults import unknown
+from pretrain.base.settings import changed
+from zoo.suites import file
+from zoo.suites.suite import Suite
+
+BUILT_IN = ("demo", "smoke", "paper")
+Overrides = dict[str, dict[str, Any]]
+
+
+def load(name: str, out: Path | None, sets: Overrides) -> Suite:
+    """The suite called `name`, or read from a TOML file; `sets`
+    are overrides from the command line, which win.
+    """
+    if name.endswith(".toml"):
+        suite = file.read(Path(name))
+    elif name == "paper":
+        suite = Suite(
+            name=name, variant="paper", root=Path(os.environ.get("ZOO_DATA", "data")), beside=("random",)
+        )
+    elif name in BUILT_IN:
+        suite = Suite(
+            name=name, variant=name, root=home(name, out) / "data", beside=("random",), embedded=name
+        )
+    else:
+        raise unknown("suite", name, [*BUILT_IN, "FILE.toml"])
+    merged = {key: suite.overrides.get(key, {}) | sets.get(key, {}) for key in {*suite.overrides, *sets}}
+    suite = changed(suite, overrides=merged)
+    suite.check_names()
+    return suite
+
+
+def home(suite: str, out: Path | None) -> Path:
+    """Folder of everything a suite produces."""
+    return out or Path("runs") / Path(suite).stem
+
+
+def draw(suite: Suite) -> None:
+    """Writes the embedded scenes of a suite that has some, where they are not there yet."""
+    if suite.embedded:
+        from pretrain.data.embedded import digits
+
+        digits.write(suite.root, digits.SIZES[suite.embedded])
