@@ -293,3 +293,19 @@ def test_the_sample_instances_pass(sample: Callable[[str], Path]) -> None:
     assert found.images == 52
     assert found.odd["boxes_without_mask"] == 173
     assert found.odd["boxes_crowd"] == 2
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size"), [(1, (30, 20)), (3, (30, 20)), (6, (20, 30)), (8, (20, 30))]
+)
+def test_an_image_that_lies_on_its_side_has_the_size_that_mm_reads(
+    tmp_path: Path, orientation: int, size: tuple[int, int]
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert image_files.sizes([path]) == [size]
+    height, width = cv2.imread(str(path)).shape[:2]
+    assert (width, height) == size

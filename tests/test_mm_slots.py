@@ -18,6 +18,7 @@ from zoo.engines import child, local
 from zoo.engines.engine import Orders
 from zoo.plan.job import Job, Plan
 from zoo.plan.planner import Planner
+from zoo.request import Trial
 from zoo.show.progress import Display
 from zoo.suites.suite import Given, Suite
 
@@ -43,7 +44,7 @@ def test_the_local_engine_leases_foreign_trainers_every_gpu(protocol: Protocol |
 def test_jobs_for_every_gpu_wait_for_those_for_one(
     suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = replace(request(suite, tmp_path / "home"), entries=(MODEL,))
+    asked = replace(request(suite, tmp_path / "home"), trials=(Trial(MODEL, 0, (0,)),))
     order = (BOXES, KNN, MASKS, CLUSTERING)
     jobs = [
         replace(job(p), folder=tmp_path / p.name, identity={"p": p.name, "data": {}}, note="not computed yet")

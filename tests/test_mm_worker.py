@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,25 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the mm packages warn when t
 SIDE = 40  # px; mmdet leaves images below 32 out
 
 
-@pytest.fixture(autouse=True)
-def global_state() -> Iterator[None]:
-    """mm sets torch's random and deterministic modes for its process, which here is everybody's."""
+@contextmanager
+def as_before() -> Iterator[None]:
+    """mm sets torch's random and deterministic modes and its registries' scope for its process.
+
+    Here the process is everybody's, so they hold for a block alone.
+    """
+    from mmengine.registry import DefaultScope
+
     deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    with torch.random.fork_rng():
+    with DefaultScope.overwrite_default_scope("mmengine"), torch.random.fork_rng():
         yield
     torch.use_deterministic_algorithms(deterministic)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def global_state() -> Iterator[None]:
+    with as_before():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +161,6 @@ def test_a_job_leaves_its_record(
 
 
 def last_checkpoint(work: Path) -> dict[str, torch.Tensor]:
-    worker.trust_own_checkpoints()
     state: dict[str, torch.Tensor] = torch.load(work / "iter_4.pth", weights_only=True)["state_dict"]
     return state
 

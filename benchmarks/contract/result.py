@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmarks.contract.score import Score
 from pretrain.base import files
-from pretrain.base.faults import Fault, Reason
+from pretrain.base.faults import Fault, Reason, printable
 from pretrain.base.identity import canonical
 
 NAME = "result.json"
 SCHEMA: Literal["zoo.result/2"] = "zoo.result/2"
+LARGEST = 64 << 20  # bytes of a record; most have a few thousand
 Status = Literal["ok", "failed", "skipped"]
 
 
@@ -24,7 +25,8 @@ class Result(BaseModel):
     """The record of one job, status ok, failed or skipped; a missing number has a reason, never a value.
 
     key: the digest of `identity`, which holds all that decides the numbers; everything else is circumstance:
-    facts are what a reader may want to know, env and cost what it ran on and took.
+    facts are what a reader may want to know, env and cost what it ran on and took; missing: why a score that
+    the protocol declares is not among the metrics of a record that is ok, by its name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
@@ -40,6 +42,7 @@ class Result(BaseModel):
     identity: dict[str, Any]
     seed: int
     metrics: list[Score]
+    missing: dict[str, str] = Field(default_factory=dict)
     facts: dict[str, Any]
     env: dict[str, Any]
     cost: dict[str, float]
@@ -70,24 +73,26 @@ def _digest(body: dict[str, Any]) -> str:
 def read(path: Path) -> Result:
     """The record at a path. Raises Fault on another schema, a changed or damaged file."""
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST} bytes")
+        body = json.loads(text.decode())
         if body["schema"] != SCHEMA:
-            raise ValueError(f"schema {body['schema']}, this version reads {SCHEMA}")
+            raise ValueError(f"schema {printable(str(body['schema']), 40)}, this version reads {SCHEMA}")
         if body["digest"] != _digest(body):
             raise ValueError("its contents differ from its digest: it was edited by hand")
         return Result(**body)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        ValidationError,
-    ) as error:
-        raise Fault(
-            "data-corrupt", f"{path} is not a result record: {error}; delete it to compute it again"
-        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        why = f"{printable('.'.join(map(str, first['loc'])), 80)}: {first['msg']}"
+    except RecursionError:
+        why = "it is nested too deeply"
+    except KeyError as error:
+        why = f"it has no {error}"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        why = str(error)
+    raise Fault("data-corrupt", f"{path} is not a result record: {why}; delete it to compute it again")
 
 
 def readable(path: Path) -> Result | None:

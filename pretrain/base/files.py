@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +21,11 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            save(aside)
-            _flush(aside)
+            with _full_disk(path):
+                save(aside)
+            flush(aside)
             os.replace(aside, path)
-            _flush(path.parent)
+            flush(path.parent)
         finally:
             aside.unlink(missing_ok=True)
 
@@ -34,6 +36,38 @@ def write_text(path: Path, text: str) -> None:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Libraries say a full disk in words of their own, without its number: whether it is full is tried out.
+
+    While the half-written file is still there, for its space is free again when it goes.
+    """
+    try:
+        yield
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) in str(error) or not _takes(path.parent):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def _takes(folder: Path, size: int = 1 << 16) -> bool:
+    """Whether a folder has room for a few more bytes."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room.") as probe:
+            probe.write(bytes(size))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno not in FULL
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Removes what writers that were killed have left in a folder, for whoever holds its lock."""
+    for left in folder.glob(".*.part"):
+        left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -55,7 +89,8 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Returns when a file, or the names in a folder, have reached the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

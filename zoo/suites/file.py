@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,15 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from pretrain.base.faults import Fault, unknown
+from pretrain.base.faults import Fault, printable, unknown
 from pretrain.base.settings import build, parsed
 from pretrain.data import dataset
-from zoo.suites.suite import Suite
+from zoo.suites.suite import FLOORS, Suite
+
+LARGEST = 1 << 20  # bytes of a suite file
+DEPTH = 20  # tables within tables
+TEXT = 4096  # characters of a text: a path
+NUMBER = 1e18
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -24,8 +30,9 @@ class Head:
     variant: Literal["paper", "demo", "smoke"] = "paper"
     images: str = "imagenet/train"
     protocols: list[str] | None = None
-    beside: list[str] = Field(default_factory=lambda: ["random"])
+    beside: list[str] = Field(default_factory=lambda: list(FLOORS))
     data: dict[str, str] = Field(default_factory=dict)
+    exclude: str | None = None
 
 
 def read(path: Path) -> Suite:
@@ -33,6 +40,7 @@ def read(path: Path) -> Suite:
     or no TOML, an unknown key, a value of another type.
     """
     text = _toml(path)
+    _checked(text, path)
     keys = set(Head.__dataclass_fields__)
     tables = {key: value for key, value in text.items() if isinstance(value, dict) and key not in keys}
     for key in text:
@@ -54,20 +62,43 @@ def read(path: Path) -> Suite:
         overrides={name: flat(table) for name, table in tables.items()},
         protocols=None if head.protocols is None else tuple(head.protocols),
         beside=tuple(head.beside),
+        exclude=None if head.exclude is None else here / head.exclude,
     )
 
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise Fault("bad-config", f"suite file {path} is larger than {LARGEST} bytes")
+        return tomllib.loads(text.decode())
     except FileNotFoundError:
         raise Fault("bad-config", f"suite file {path} is not there") from None
     except OSError as error:
         raise Fault("bad-config", f"suite file {path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Fault("bad-config", f"{path} is not valid TOML: {error}") from None
+    except ValueError as error:  # also of numbers with thousands of digits, and of text that is not UTF-8
+        raise Fault("bad-config", f"{printable(str(path))} is not valid TOML: {error}") from None
     except RecursionError:
         raise Fault("bad-config", f"{path} is nested too deeply") from None
+
+
+def _checked(value: Any, path: Path, at: str = "", depth: int = 0) -> None:
+    """Raises Fault on what no suite holds: unprintable text, numbers that are not finite, deep nesting."""
+    if depth > DEPTH:
+        raise Fault("bad-config", f"{path}: {printable(at, 60)} is nested too deeply")
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _checked(key, path, at or "a key", depth + 1)
+            _checked(one, path, f"{at}.{key}".lstrip("."), depth + 1)
+    elif isinstance(value, list):
+        for i, one in enumerate(value):
+            _checked(one, path, f"{at}.{i}", depth + 1)
+    elif isinstance(value, str) and not (len(value) <= TEXT and value.isprintable()):
+        said = f"expected printable text of {TEXT} characters or fewer, got '{printable(value, 40)}'"
+        raise Fault("bad-config", f"{path}: {printable(at, 60)}: {said}")
+    elif isinstance(value, (int, float)) and not (abs(value) < NUMBER and math.isfinite(value)):
+        raise Fault("bad-config", f"{path}: {printable(at, 60)}: expected a finite number below {NUMBER:g}")
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

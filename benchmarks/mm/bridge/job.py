@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.mm.bridge.settings import Detection, Segmentation
 from pretrain.base import files
+from pretrain.base.faults import Fault, printable
 from pretrain.base.settings import settings
 
 TAIL = 12  # lines of a log or a traceback in a message
@@ -45,5 +46,17 @@ def write(path: Path, job: Job) -> None:
 
 
 def read(path: Path) -> Job:
-    """The job that `write` wrote."""
-    return _JOB.validate_json(path.read_bytes())
+    """The job that `write` wrote. Raises Fault (bad-config) with the place, where it is no job."""
+    try:
+        return _JOB.validate_json(path.read_bytes())
+    except OSError as error:
+        raise Fault("bad-config", f"job {path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        raise Fault("bad-config", f"{path} is not a job of this version: {first(error)}") from None
+
+
+def first(error: ValidationError) -> str:
+    """The first thing that is wrong with a file, with its place, in one line."""
+    one = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = printable(".".join(map(str, one["loc"])), 80)
+    return f"{place or 'it'}: {one['msg'].removeprefix('Value error, ')}"

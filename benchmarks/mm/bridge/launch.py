@@ -6,21 +6,21 @@ holds mm's own checkpoints, from which an interrupted run goes on.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from benchmarks.contract.task import Task
+from benchmarks.mm.bridge import answers, pointer
 from benchmarks.mm.bridge import job as jobs
+from benchmarks.mm.bridge.answers import Told
 from benchmarks.mm.bridge.job import TAIL, Job
-from pretrain.base import files, process
+from pretrain.base import process
 from pretrain.base.faults import Fault
 from pretrain.base.process import Child
 
@@ -81,11 +81,10 @@ def run(job: Job, report: Report) -> dict[str, Any]:
         process.stop([child])
     scores, fault = job.work / "scores.json", job.work / "fault.json"
     if fault.exists():
-        raise _told(json.loads(fault.read_text(encoding="utf-8")), log)
+        raise _told(answers.fault(fault), log)
     if child.code or not scores.exists():
         raise process.crash(child, "the mm worker", TAIL)
-    record: dict[str, Any] = json.loads(scores.read_text(encoding="utf-8"))
-    return record
+    return answers.record(scores)
 
 
 def fresh(job: Job) -> Path:
@@ -93,35 +92,22 @@ def fresh(job: Job) -> Path:
     earlier run, and without checkpoints of another job.
     """
     path = job.work / "job.json"
-    if path.exists() and jobs.read(path) != job:
+    if path.exists() and not _same(path, job):
         shutil.rmtree(job.work)
     for name in ("scores.json", "fault.json", "progress.jsonl"):
         (job.work / name).unlink(missing_ok=True)
     jobs.write(path, job)
-    _mend(job.work)
+    if said := pointer.mend(job.work):
+        with job.work.with_name(LOG).open("a", encoding="utf-8") as log:
+            log.write(f"{said}\n")
     return path
 
 
-def _mend(work: Path) -> None:
-    """Points mmengine's `last_checkpoint` to the newest whole file, or removes it, where it names no whole
-    file.
-
-    A kill or a full disk in the middle of a save leaves such a name, and mmengine fails on it at every later
-    start.
-    """
-    pointer = work / "last_checkpoint"
-    if not pointer.exists() or _whole(Path(pointer.read_text(encoding="utf-8", errors="replace").strip())):
-        return
-    whole = sorted(filter(_whole, work.glob("*.pth")), key=lambda path: path.stat().st_mtime_ns)
-    if whole:
-        files.write_text(pointer, str(whole[-1]))
-    else:
-        pointer.unlink()
-
-
-def _whole(path: Path) -> bool:
-    """Whether a file of torch.save is complete: it is a zip archive, whose directory is written last."""
-    return path.is_file() and zipfile.is_zipfile(path)
+def _same(path: Path, job: Job) -> bool:
+    try:
+        return jobs.read(path) == job
+    except Fault:  # cut by a kill, or of another version: of another job, then
+        return False
 
 
 def command(job: Job, path: Path) -> list[str]:
@@ -147,14 +133,14 @@ def _follow(child: Child, progress: Path, report: Report) -> None:
         ended = child.code is not None
         lines, read = _lines(progress, read)
         for line in lines[-1:]:
-            eta = "" if line["eta"] is None else f", {line['eta']:.0f} s left"
-            report(line["done"], line["total"], line["line"] + eta)
+            told = answers.progress(line, progress)
+            report(told.done, told.total, answers.shown(told))
         if ended:
             return
         time.sleep(POLL)
 
 
-def _lines(progress: Path, read: int) -> tuple[list[dict[str, Any]], int]:
+def _lines(progress: Path, read: int) -> tuple[list[bytes], int]:
     """The lines from byte `read` on, and the byte behind them;
     what follows the last newline is half written.
     """
@@ -163,16 +149,16 @@ def _lines(progress: Path, read: int) -> tuple[list[dict[str, Any]], int]:
     with progress.open("rb") as file:
         file.seek(read)
         whole, newline, _ = file.read().rpartition(b"\n")
-    return [json.loads(line) for line in whole.splitlines()], read + len(whole) + len(newline)
+    return whole.splitlines(), read + len(whole) + len(newline)
 
 
-def _told(told: dict[str, Any], log: Path) -> Fault:
+def _told(told: Told, log: Path) -> Fault:
     """The worker's fault; that of a crash is the end of its
     traceback, which on several GPUs is deep in the log.
     """
-    if told.get("crash"):
+    if told.crash:
         return Fault(
-            told["reason"],
-            f"the mm worker ended with an error; its log is {log}, and the error is:\n{told['message']}",
+            told.reason,
+            f"the mm worker ended with an error; its log is {log}, and the error is:\n{told.message}",
         )
-    return Fault(told["reason"], told["message"])
+    return Fault(told.reason, told.message)

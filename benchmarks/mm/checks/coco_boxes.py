@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from benchmarks.mm.checks import coco_entries
 from benchmarks.mm.checks.boxes import Report
 from benchmarks.mm.checks.image_files import named, sizes
 from pretrain.base.faults import Fault
@@ -15,11 +16,15 @@ from pretrain.base.faults import Fault
 def read_coco(path: Path) -> dict[str, Any]:
     """The content of an instances file. Raises Fault where it is absent, no json or not of that kind."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except FileNotFoundError:
         raise Fault("data-missing", f"{path} is not there") from None
+    except OSError as error:
+        raise Fault("data-corrupt", f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise Fault("data-corrupt", f"{path} is not json: {error}") from None
+    except RecursionError:
+        raise Fault("data-corrupt", f"{path} is not COCO instances: it is nested too deeply") from None
     missing = {"images", "annotations", "categories"} - set(content if isinstance(content, dict) else ())
     if missing:
         raise Fault("data-corrupt", f"{path} has no {', '.join(sorted(missing))}; expected COCO instances")
@@ -36,7 +41,7 @@ def check_coco(path: Path, content: dict[str, Any], folder: Path, smallest: int 
         Fault: an image that is absent, broken or of another size, a category that is not declared, entries
             that lack what they need, or annotations that share an id.
     """
-    _complete(path, content)
+    coco_entries.check(path, content)
     images = {image["id"]: image for image in content["images"]}
     paths = [folder / image["file_name"] for image in images.values()]
     for path_, image, size in zip(paths, images.values(), sizes(paths), strict=True):
@@ -66,26 +71,8 @@ def check_coco(path: Path, content: dict[str, Any], folder: Path, smallest: int 
     return Report(len(images), tuple(categories.values()), odd, +usable)
 
 
-def _complete(path: Path, content: dict[str, Any]) -> None:
-    for image in content["images"]:
-        if lacking := {"id", "file_name", "width", "height"} - set(image):
-            raise Fault(
-                "data-corrupt", f"{path}: image {image.get('id')} has no {', '.join(sorted(lacking))}"
-            )
-    for ann in content["annotations"]:
-        if lacking := {"id", "image_id", "category_id", "bbox"} - set(ann):
-            raise Fault(
-                "data-corrupt", f"{path}: annotation {ann.get('id')} has no {', '.join(sorted(lacking))}"
-            )
-        if len(ann["bbox"]) != 4:
-            raise Fault(
-                "data-corrupt", f"{path}: annotation {ann['id']} has a bbox of {len(ann['bbox'])} numbers"
-            )
-    shared = [number for number, n in Counter(ann["id"] for ann in content["annotations"]).items() if n > 1]
-    if shared:
-        raise Fault(
-            "data-corrupt", f"{path}: {len(shared)} annotation ids occur more than once, first {shared[0]}"
-        )
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number")
 
 
 def _not_listed(folder: Path, names: set[str]) -> int:

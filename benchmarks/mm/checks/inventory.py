@@ -5,10 +5,11 @@ its data's fingerprint. No torch and no mm package.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.mm.bridge.settings import Detection, Segmentation
 from benchmarks.mm.checks import coco_boxes, label_maps, voc_boxes
-from benchmarks.mm.checks.image_files import listed
+from benchmarks.mm.checks.image_files import inside, listed
 from pretrain.base.faults import Fault
 from pretrain.data.fingerprint import Inventory
 
@@ -38,11 +39,11 @@ def _coco(root: Path, settings: Detection) -> Inventory:
     texts, images = list[Path](), list[Path]()
     for name in (*settings.train_lists, settings.test_list):
         texts.append(root / "annotations" / f"instances_{name}.json")
-        named = coco_boxes.read_coco(texts[-1])["images"]
-        try:
-            images += [root / name / image["file_name"] for image in named]
-        except (KeyError, TypeError):
-            raise Fault("data-corrupt", f"{texts[-1]}: an image has no file_name") from None
+        for number, image in enumerate(_listed(texts[-1])):
+            if not isinstance(image, dict) or not inside(image.get("file_name")):
+                said = f"image entry {number} has no file_name below the folder of images"
+                raise Fault("data-corrupt", f"{texts[-1]}: {said}")
+            images.append(root / name / image["file_name"])
     return Inventory("coco", root, texts, texts, images, 0)
 
 
@@ -64,3 +65,10 @@ def _cityscapes(root: Path, settings: Segmentation) -> Inventory:
         {path.parent for pair in pairs for path in pair} | {root / "leftImg8bit" / part for part in parts}
     )
     return Inventory("cityscapes", root, folders, [p.mask for p in pairs], [p.image for p in pairs], 0)
+
+
+def _listed(path: Path) -> list[Any]:
+    images = coco_boxes.read_coco(path)["images"]
+    if not isinstance(images, list):
+        raise Fault("data-corrupt", f"{path}: images is a {type(images).__name__}, expected a list")
+    return images

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.mm.checks.image_files import listed, named, sizes
+from benchmarks.mm.checks.image_files import BROKEN, listed, named, sizes
 from pretrain.base.faults import Fault
 
 IGNORED = 255
@@ -88,6 +88,13 @@ def check(pairs: Sequence[Pair], classes: int) -> Counter[str]:
 
 
 def _histogram(mask: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
+    try:
+        return _counted(mask, size)
+    except BROKEN as error:
+        raise Fault("data-corrupt", f"{mask} cannot be decoded: {error}; fetch it again") from None
+
+
+def _counted(mask: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
     with Image.open(mask) as image:
         if image.mode not in ("L", "P"):
             raise Fault(

@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from benchmarks.mm.checks.boxes import Report
 from benchmarks.mm.checks.image_files import listed, sizes
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, printable
+
+LARGEST = 4 << 20  # bytes of an annotation; those of VOC have a few thousand
+NAME = 200  # characters of a class's name
 
 
 class Thing(NamedTuple):
@@ -41,12 +44,16 @@ def things(path: Path, size: tuple[int, int]) -> tuple[list[Thing], Counter[str]
                 for edge in ("xmin", "ymin", "xmax", "ymax")
             ]
             difficult = bool(int(node.findtext("difficult") or 0))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise Fault(
                 "data-corrupt", f"{path}: object {number} has no number where one is expected"
             ) from None
         if not name:
             raise Fault("data-corrupt", f"{path}: object {number} has no name")
+        if len(name) > NAME or not name.isprintable():
+            shown = printable(name, 40)
+            said = f"has name '{shown}', expected printable text of {NAME} characters or fewer"
+            raise Fault("data-corrupt", f"{path}: object {number} {said}")
         box = _clip(edges, size)
         if box is None:
             odd["boxes_dropped"] += 1
@@ -60,10 +67,20 @@ def things(path: Path, size: tuple[int, int]) -> tuple[list[Thing], Counter[str]
 
 def _parse(path: Path) -> ET.Element:
     try:
-        return ET.parse(path).getroot()
+        with path.open("rb") as file:
+            text = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise Fault("data-missing", f"{path} is not there, though its image is listed") from None
-    except ET.ParseError as error:
+    except OSError as error:
+        raise Fault("data-corrupt", f"{path} cannot be read: {error.strerror}") from None
+    try:
+        if len(text) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST} bytes")
+        # Entities, which can grow without bound, are declared there; zeros go because of UTF-16.
+        if b"<!DOCTYPE" in text.replace(b"\0", b"").upper():
+            raise ValueError("it declares a document type, which no VOC annotation does")
+        return ET.fromstring(text)
+    except (ET.ParseError, LookupError, ValueError) as error:
         raise Fault("data-corrupt", f"{path} is not an annotation: {error}") from None
 
 

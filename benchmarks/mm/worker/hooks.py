@@ -13,12 +13,12 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from benchmarks.mm.worker import resume
 from benchmarks.mm.worker.backbone import matched
 from pretrain.base.faults import Fault
 
 EVERY = 0.5  # seconds between two progress lines
 LOOK = 20  # iterations between two looks at the loss: each waits for the GPU
-INFO = "zoo_matched"
 
 
 class Watch(Hook):  # type: ignore[misc]
@@ -39,8 +39,15 @@ class Watch(Hook):  # type: ignore[misc]
     def before_train(self, runner: Runner) -> None:
         self._begun, self._first = time.monotonic(), runner.iter
         if runner.iter == 0:
-            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            runner.message_hub.update_info(INFO, matched(model, self.weights))
+            runner.message_hub.update_info(resume.INFO, matched(_bare(runner), self.weights))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        kept = resume.needed(checkpoint, Path(runner.work_dir))
+        checkpoint.clear()
+        checkpoint.update(kept)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        resume.fitting(_bare(runner), checkpoint, Path(runner.work_dir))
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -72,3 +79,8 @@ class Watch(Hook):  # type: ignore[misc]
         self._said = now
         with self.progress.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"done": done, "total": total, "eta": eta, "line": line}) + "\n")
+
+
+def _bare(runner: Runner) -> Any:
+    """The model without what spreads it over processes."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -1,0 +1,93 @@
+"""A disk that is really full, a share that is really read-only: a sentence, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pretrain.base import files
+from pretrain.base.faults import Fault
+
+SIZE = 2 << 20  # bytes of the file system
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB; mounting one needs the rights of root."""
+    place = tmp_path / "small"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)], capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip(f"cannot mount a small file system: {made.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def by_numpy(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ones(SIZE // 4, dtype=np.float32))
+
+
+def by_torch(path: Path) -> None:
+    torch.save({"weights": torch.ones(SIZE // 4)}, path)
+
+
+def by_safetensors(path: Path) -> None:
+    save_file({"weights": torch.ones(SIZE // 4)}, path)
+
+
+def by_text(path: Path) -> None:
+    path.write_text("x" * (SIZE + 1))
+
+
+@pytest.mark.parametrize("save", [by_numpy, by_torch, by_safetensors, by_text])
+def test_a_full_disk_is_called_by_its_name(small: Path, save: Callable[[Path], None]) -> None:
+    kept = small / "kept.json"
+    files.write_text(kept, "finished")
+    with pytest.raises(Fault, match=r"no space to write .*free some and run again") as error:
+        files.write(small / "new", save)
+    assert error.value.reason == "disk-full"
+    del error  # its frames hold torch's file open
+    gc.collect()
+    assert [path.name for path in small.iterdir()] == ["kept.json"], "no half file stays behind"
+    assert kept.read_text() == "finished"
+    files.write_text(small / "later", "there is room again")
+
+
+@pytest.mark.parametrize("save", [by_numpy, by_torch, by_safetensors, by_text])
+def test_what_fails_for_another_reason_is_not_called_a_full_disk(
+    tmp_path: Path, save: Callable[[Path], None]
+) -> None:
+    def broken(path: Path) -> None:
+        save(path)
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        files.write(tmp_path / "new", broken)
+
+
+def test_a_read_only_share_is_said(small: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    with pytest.raises(
+        Fault, match=r"cannot write .*[Rr]ead-only file system; choose another folder with --out"
+    ):
+        files.write_text(small / "new", "text")
+
+
+def test_what_a_killed_writer_left_goes(tmp_path: Path) -> None:
+    left, kept = tmp_path / f".state.pt.{os.getpid()}.part", tmp_path / "state.pt"
+    left.touch()
+    kept.touch()
+    files.sweep(tmp_path)
+    assert not left.exists()
+    assert kept.exists()

@@ -1,0 +1,96 @@
+"""A command that is stopped says what is kept and how to go on, leaves no process behind, and goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import scenes
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A suite that trains for minutes, if nobody stops it."""
+    images = scenes.folder(tmp_path / "images", per_class=16)
+    suite = tmp_path / "own.toml"
+    suite.write_text(
+        f"variant = 'smoke'\nprotocols = ['clustering']\nbeside = []\n[data]\nimagenet = '{images}'\n"
+        "[odc]\nepochs = 4000\nbatch_size = 16\nclusters = 4\n"
+    )
+    return suite
+
+
+def start(suite: Path, *words: str) -> subprocess.Popen[bytes]:
+    """The run; what it says goes to `said`."""
+    argv = [sys.executable, "-m", "zoo.run", "odc", "--all-benchmarks", "--suite", str(suite), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    out = suite.parent / "out"
+    with (suite.parent / "said").open("w") as said:
+        return subprocess.Popen([*argv, "--out", str(out)], stderr=said, stdout=said, env=environment)
+
+
+def training(suite: Path) -> None:
+    """Returns once the run has saved a state."""
+    until = time.monotonic() + 60
+    while not list(suite.parent.glob("out/models/*/state.pt")):
+        assert time.monotonic() < until, "nothing was trained for a minute"
+        time.sleep(0.1)
+
+
+def children(marker: str) -> list[str]:
+    """Command lines of processes that work in a folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = place.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if marker in words and str(os.getpid()) != place.parent.name:
+            found.append(words)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", STOPS)
+def test_every_signal_ends_in_order(own: Path, number: signal.Signals) -> None:
+    process = start(own)
+    training(own)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 128 + number
+    said = (own.parent / "said").read_text()
+    assert f"stopped by {number.name}" in said
+    assert "python -m zoo.run odc --all-benchmarks" in said
+    assert "Traceback" not in said
+    assert not list(own.parent.glob("out/**/.*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_the_local_engine_leaves_no_orphan_and_the_next_command_goes_on(
+    own: Path, number: signal.Signals
+) -> None:
+    process = start(own, "--engine", "local")
+    training(own)
+    process.send_signal(number)
+    process.wait(timeout=30)
+    until = time.monotonic() + 20
+    while children(str(own.parent)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert children(str(own.parent)) == []
+    again = start(own, "--engine", "local")
+    before = next(own.parent.glob("out/models/*/state.pt")).stat().st_mtime_ns
+    until = time.monotonic() + 60
+    while next(own.parent.glob("out/models/*/state.pt")).stat().st_mtime_ns == before:
+        assert time.monotonic() < until, "the next command does not go on"
+        assert again.poll() is None, (own.parent / "said").read_text()
+        time.sleep(0.1)
+    again.send_signal(signal.SIGTERM)
+    assert again.wait(timeout=30) == 128 + signal.SIGTERM

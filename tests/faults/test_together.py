@@ -1,0 +1,81 @@
+"""Several processes at one folder: commands wait for each other; a fault of one rank ends all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import scenes
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A suite of one short training and one benchmark."""
+    images = scenes.folder(tmp_path / "images", per_class=16)
+    suite = tmp_path / "own.toml"
+    suite.write_text(
+        f"variant = 'smoke'\nprotocols = ['clustering']\nbeside = []\n[data]\nimagenet = '{images}'\n"
+        "[odc]\nepochs = 2\nbatch_size = 16\nclusters = 4\n"
+    )
+    return suite
+
+
+def command(suite: Path, *words: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    """The run of a suite, with its results beside it."""
+    asked = ["-m", "zoo.run", "odc", "--suite", str(suite), "--out", str(suite.parent / "out")]
+    return [sys.executable, *launcher, *asked, *words]
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_share_the_work(own: Path) -> None:
+    logs = [own.parent / f"{i}.log" for i in (1, 2)]
+    started = []
+    for log in logs:
+        with log.open("w") as file:
+            argv = command(own, "--all-benchmarks")
+            started.append(subprocess.Popen(argv, stdout=file, stderr=file, env=ENVIRONMENT))
+    assert [process.wait(timeout=120) for process in started] == [0, 0], [log.read_text() for log in logs]
+    said = "".join(log.read_text() for log in logs)
+    assert said.count("odc pretrain: started") == 1, "nothing is computed twice"
+    assert "Traceback" not in said
+    assert len(list(own.parent.glob("out/results/*/*/*/result.json"))) == 1
+
+
+@pytest.mark.slow
+def test_a_fault_of_one_rank_ends_all_with_that_fault_as_the_record(own: Path) -> None:
+    """An image that only one of two processes reads cannot be decoded."""
+    (own.parent / "images" / "train" / "class2" / "015.png").write_bytes(b"\x89PNG not really")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    begin = time.monotonic()
+    done = subprocess.run(
+        command(own, "--benchmarks", "none", launcher=launcher),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert time.monotonic() - begin < 60
+    (path,) = own.parent.glob("out/models/*/result.json")
+    record = json.loads(path.read_text())
+    assert (record["status"], record["reason"]) == ("failed", "data-corrupt")
+    assert "015.png cannot be decoded" in record["message"]
+    assert done.stderr.count("data-corrupt: ") == 1, "one line, not one per process"
+
+
+@pytest.mark.slow
+def test_torchrun_with_benchmarks_ends(own: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    argv = command(own, "--all-benchmarks", launcher=launcher)
+    done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("odc clustering: done") == 1
+    assert done.stdout.count("Clustering of Frozen Features") == 1
