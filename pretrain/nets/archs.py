@@ -6,10 +6,10 @@ import torch
 
 from pretrain.base.faults import unknown
 from pretrain.data.view import Input
-from pretrain.nets import plain, resnet
+from pretrain.nets import cifar, pixels, plain, resnet
 from pretrain.nets.backbone import Backbone
 
-ARCHS = {**resnet.ARCHS, **plain.ARCHS}
+ARCHS = {**resnet.ARCHS, **plain.ARCHS, **cifar.ARCHS, **pixels.ARCHS}
 
 
 def build(arch: str, given: Input, seed: int) -> Backbone:

@@ -34,6 +34,14 @@ class Bottleneck(nn.Module):
         return F.relu(out + (x if self.downsample is None else self.downsample(x)), inplace=True)
 
 
+class FirstStride(Bottleneck):
+    """A bottleneck with the stride in its first 1x1, as the original was (v1): the shapes are the same."""
+
+    def __init__(self, inside: int, width: int, stride: int) -> None:
+        super().__init__(inside, width, stride)
+        self.conv1.stride, self.conv2.stride = (stride, stride), (1, 1)
+
+
 class Basic(nn.Module):
     """Two 3x3 convolutions plus the shortcut."""
 
@@ -58,7 +66,10 @@ def shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
 
 
 class ResNet(Backbone):
-    """A ResNet as a zoo backbone. `given.sobel` puts the Sobel front-end before a two-channel stem."""
+    """A ResNet as a zoo backbone. `given.sobel` puts the Sobel front-end before a two-channel stem.
+
+    edge: px of padding of the stem beyond those that keep the size.
+    """
 
     def __init__(
         self,
@@ -67,13 +78,14 @@ class ResNet(Backbone):
         width: int,
         small_stem: bool,
         given: Input,
+        edge: int = 0,
     ) -> None:
         super().__init__()
         self.input, self.small_stem = given, small_stem
         self.sobel = Sobel() if given.sobel else None
         channels = 2 if given.sobel else 3
         kernel, stride = (3, 1) if small_stem else (7, 2)
-        self.conv1 = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False)
+        self.conv1 = nn.Conv2d(channels, width, kernel, stride, kernel // 2 + edge, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         inside, self.dims = width, [width]
         for i, blocks in enumerate(depth):
@@ -108,6 +120,14 @@ ARCHS: dict[str, Callable[[Input], Backbone]] = {
     "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3), 64, False),
     "resnet50w2": partial(ResNet, Bottleneck, (3, 4, 6, 3), 128, False),
     "resnet50w4": partial(ResNet, Bottleneck, (3, 4, 6, 3), 256, False),
+    "resnet101": partial(ResNet, Bottleneck, (3, 4, 23, 3), 64, False),
+    "resnet50_v1": partial(ResNet, FirstStride, (3, 4, 6, 3), 64, False),
+    "resnet101_v1": partial(ResNet, FirstStride, (3, 4, 23, 3), 64, False),
+    "resnet34": partial(ResNet, Basic, (3, 4, 6, 3), 64, False),
     "resnet18": partial(ResNet, Basic, (2, 2, 2, 2), 64, False),
+    "resnet18_small": partial(ResNet, Basic, (2, 2, 2, 2), 64, True),
+    "resnet50_small": partial(ResNet, Bottleneck, (3, 4, 6, 3), 64, True),
+    "resnet18_small_pad2": partial(ResNet, Basic, (2, 2, 2, 2), 64, True, edge=1),
+    "resnet50_small_pad2": partial(ResNet, Bottleneck, (3, 4, 6, 3), 64, True, edge=1),
     "resnet10_narrow": partial(ResNet, Basic, (1, 1, 1, 1), 16, True),
 }

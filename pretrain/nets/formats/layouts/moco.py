@@ -1,0 +1,46 @@
+"""Momentum contrast and what was built on its code: MoCo v1 to v3, SimSiam, PCL, CoKe, Barlow Twins,
+VICReg.
+"""
+
+from __future__ import annotations
+
+from pretrain.nets.formats.contract import Layout
+
+LAYOUTS = (
+    Layout(
+        name="moco",
+        title="MoCo v1 or v2",
+        within=("state_dict", ""),
+        roots=("encoder_q.",),
+        signs=(r"encoder_q\.",),
+    ),
+    Layout(
+        name="moco3",
+        title="MoCo v3",
+        within=("state_dict", ""),
+        roots=("base_encoder.",),
+        signs=(r"base_encoder\.",),
+    ),
+    Layout(
+        name="simsiam",
+        title="SimSiam",
+        within=("state_dict", ""),
+        roots=("encoder.",),
+        signs=(r"encoder\.fc\.", r"predictor\."),
+    ),
+    Layout(
+        name="coke",
+        title="CoKe",
+        within=("state_dict", ""),
+        roots=("encoder.",),
+        signs=(r"(pre_center|cur_center|assign_labels)",),
+    ),
+    Layout(
+        name="barlow",
+        title="Barlow Twins or VICReg",
+        within=("model", ""),
+        roots=("backbone.",),
+        signs=(r"projector\.",),
+    ),
+    Layout(name="invp", title="Invariance Propagation", within=("state_dict",), outer=("memory_banks",)),
+)

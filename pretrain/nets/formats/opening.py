@@ -1,0 +1,143 @@
+"""A checkpoint as dicts of tensors, wherever it comes from; nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pretrain.base.faults import Fault, printable
+from pretrain.nets.formats import array_pickle, inert, kinds
+
+NODES, DEPTH, NAME = 1_000_000, 12, 400  # values and levels that are looked at; characters of a key
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|global ([\w.]+)|blocked module ([\w.]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class State:
+    """A dict with tensors in it. within: names of the dicts around it; outer: names in the outermost one."""
+
+    within: tuple[str, ...]
+    tensors: Mapping[str, Tensor]
+    outer: frozenset[str]
+
+    @property
+    def where(self) -> str:
+        return ".".join(self.within)
+
+
+def states(path: Path) -> list[State]:
+    """Every dict of a file that holds tensors, outermost first. Raises Fault where there are none."""
+    tree = _tree(path)
+    if isinstance(tree, Mapping):
+        outer = frozenset(key for key in tree if isinstance(key, str))
+        found = [State(within, tensors, outer) for within, tensors in _walk(tree, path)]
+    else:
+        found = []
+    if not found:
+        shown = "a " + type(tree).__name__
+        if isinstance(tree, Mapping):
+            shown = "a dict with " + ", ".join(printable(str(key), 40) for key in list(tree)[:5])
+        raise Fault(
+            "weights-mismatch", f"{path}: it holds {shown} and no named tensors; expected a state_dict"
+        )
+    return found
+
+
+def _tree(path: Path) -> Any:
+    kind = kinds.of(path)
+    if kind == "safetensors":
+        return _safetensors(path)
+    return _arrays(path) if kind == "pickle" else _torch(path)
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise kinds.refused(
+            path, f"it is a damaged safetensors file ({printable(str(error), 200)})"
+        ) from error
+
+
+def _torch(path: Path) -> Any:
+    """What torch.save wrote, by its weights-only unpickler."""
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(inert.stand_ins()):
+            warnings.simplefilter("ignore")  # of other protocols: the error, if there is one, says it
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise kinds.refused(path, "it claims more tensors than there is memory") from error
+    except Exception as error:  # of any kind: the bytes of a damaged or hostile pickle decide which
+        raise _unsafe(path, str(error)) from error
+
+
+def _unsafe(path: Path, said: str) -> Fault:
+    """The fault of a file that torch's safe reader refuses."""
+    match = _GLOBAL.search(said)
+    if match is None:
+        return kinds.refused(
+            path, f"it is damaged or no checkpoint ({printable(' '.join(said.split()), 200)})"
+        )
+    name = printable(next(filter(None, match.groups())), 80)
+    return kinds.refused(path, f"it needs {name} to be run, which no table of weights does; {_trust(path)}")
+
+
+def _trust(path: Path) -> str:
+    return (
+        "ask for a file of tensors alone, or, if you trust whoever made it as you trust a program, run "
+        f"`zoo convert {printable(path.name, 80)} OUT --trust`"
+    )
+
+
+def _arrays(path: Path) -> Any:
+    try:
+        return _tensors(array_pickle.read(path))
+    except array_pickle.Wrong as error:
+        said = f"{error}; of plain pickles only arrays are read, as Detectron keeps them; {_trust(path)}"
+        raise kinds.refused(path, said) from None
+
+
+def _tensors(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _tensors(one) for key, one in tree.items()}
+    if hasattr(tree, "dtype"):
+        return torch.from_numpy(tree.astype(tree.dtype.newbyteorder("=")))
+    return tree
+
+
+def _walk(tree: Mapping[Any, Any], path: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """(names, tensors) of every dict that holds tensors under names."""
+    left: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), tree)]
+    seen, count = set[int](), 0
+    while left:
+        within, node = left.pop(0)
+        if id(node) in seen:  # a pickle may hold itself
+            continue
+        seen.add(id(node))
+        if (count := count + len(node)) > NODES or len(within) > DEPTH:
+            raise kinds.refused(path, f"it holds more than {NODES} values or {DEPTH} levels of dicts")
+        named = {key: one for key, one in node.items() if isinstance(key, str) and len(key) <= NAME}
+        tensors = {key: one for key, one in named.items() if _dense(one)}
+        if tensors:
+            yield within, tensors
+        left += [((*within, key), one) for key, one in named.items() if isinstance(one, Mapping)]
+
+
+def _dense(one: Any) -> bool:
+    """Whether it is a tensor of numbers that lie in memory, each element for itself."""
+    return (
+        isinstance(one, Tensor)
+        and one.layout is torch.strided
+        and one.device.type == "cpu"
+        and not one.is_quantized
+        and one.numel() * one.element_size() <= one.untyped_storage().nbytes()
+    )

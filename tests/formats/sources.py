@@ -1,0 +1,306 @@
+"""One backbone, kept as every program keeps it: what tests of layouts read."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.data.view import Input
+from pretrain.nets.archs import build
+from pretrain.nets.backbone import Backbone
+
+State = Mapping[str, Tensor]
+SOBEL = {
+    "0.weight": torch.full((1, 3, 1, 1), 1 / 3),
+    "0.bias": torch.zeros(1),
+    "1.weight": torch.tensor(
+        [[[[1.0, 0, -1], [2, 0, -2], [1, 0, -1]]], [[[1.0, 2, 1], [0, 0, 0], [-1, -2, -1]]]]
+    ),
+    "1.bias": torch.zeros(2),
+}
+
+
+def trained(arch: str, seed: int = 1, sobel: bool = False) -> Backbone:
+    """Seeded weights with statistics as if of training."""
+    net = build(arch, Input(size=64, resize=64, sobel=sobel), seed)
+    generator = torch.Generator().manual_seed(seed)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(generator=generator).mul_(0.1)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+            module.weight.data.uniform_(0.5, 1.0, generator=generator)
+            module.bias.data.normal_(generator=generator).mul_(0.1)
+            assert module.num_batches_tracked is not None
+            module.num_batches_tracked.fill_(500)
+    return net.eval()
+
+
+def behind(prefix: str, state: State) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+def head(*names: str) -> dict[str, Tensor]:
+    return {name: torch.ones(3, 2) for name in names}
+
+
+def sequential(state: State, first: int = 4) -> dict[str, Tensor]:
+    """Names of a Sequential of a network's children; layer1 is child `first`."""
+    said = {"conv1": "0", "bn1": "1", **{f"layer{i}": str(i + first - 1) for i in range(1, 5)}}
+    return {re.sub(r"^\w+", lambda m: said[m[0]], name): tensor for name, tensor in state.items()}
+
+
+def detectron2(state: State) -> dict[str, Any]:
+    """Names of Detectron2, written down one by one, as arrays."""
+    made = {}
+    for name, tensor in state.items():
+        top, *rest = name.split(".")
+        if top == "conv1":
+            new = "stem.conv1.weight"
+        elif top == "bn1":
+            new = f"stem.conv1.norm.{rest[-1]}"
+        else:
+            stage, (block, part, *last) = f"res{int(top[-1]) + 1}", rest
+            if part.startswith("bn"):
+                new = f"{stage}.{block}.conv{part[-1]}.norm.{last[0]}"
+            elif part == "downsample":
+                new = f"{stage}.{block}.shortcut.{'norm.' if last[0] == '1' else ''}{last[1]}"
+            else:
+                new = f"{stage}.{block}.{part}.weight"
+        if not new.endswith("num_batches_tracked"):
+            made[new] = tensor.numpy()
+    return made
+
+
+def lightning(state: State) -> dict[str, Any]:
+    return {"epoch": 3, "global_step": 9, "pytorch-lightning_version": "2.1.2", "state_dict": dict(state)}
+
+
+def training(state: State) -> dict[str, Any]:
+    momentum = {"state": {0: {"momentum_buffer": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+    return {"epoch": 9, "arch": "resnet50", "state_dict": OrderedDict(state), "optimizer": momentum}
+
+
+def vissl(state: State, feature: bool = False) -> dict[str, Any]:
+    start = "base_model._feature_blocks." if feature else "_feature_blocks."
+    model = {"trunk": behind(start, state), "heads": head("0.clf.0.weight")}
+    loss = {"local_memory_embeddings": torch.ones(2, 4, 8), "centroids0": torch.ones(3, 8)}
+    return {"classy_state_dict": {"base_model": {"model": model}}, "loss": loss, "iteration": 7}
+
+
+def other(state: State) -> dict[str, Tensor]:
+    """The same names with other numbers: a momentum twin."""
+    return {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+# Name of a fixture: (name of its layout, what is saved).
+LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
+    "torchvision": ("torchvision", lambda s: {**s, **head("fc.weight", "fc.bias")}),
+    "plain": ("plain", dict),
+    "plain-nested": ("plain", lambda s: {"a": {"b": {"module." + n: t for n, t in s.items()}}}),
+    "compiled": ("plain", lambda s: {"model": behind("_orig_mod.module.", s)}),
+    "swav": (
+        "swav",
+        lambda s: behind("module.", {**s, **head("projection_head.0.weight", "prototypes.weight")}),
+    ),
+    "swav-training": (
+        "swav",
+        lambda s: training(behind("module.", {**s, **head("projection_head.0.weight", "prototypes.weight")})),
+    ),
+    "deepclusterv2": (
+        "deepclusterv2",
+        lambda s: behind(
+            "module.", {**s, **head("projection_head.0.weight", "prototypes.prototypes0.weight")}
+        ),
+    ),
+    "vissl": ("vissl", vissl),
+    "vissl-features": ("vissl", lambda s: vissl(s, feature=True)),
+    "vissl-converted": ("vissl", lambda s: {"model_state_dict": behind("_feature_blocks.", s)}),
+    "mmselfsup0": (
+        "mmselfsup0",
+        lambda s: {
+            "meta": {"epoch": 1},
+            "state_dict": {**behind("backbone.", s), **head("neck.fc0.weight", "head.fc_cls.weight")},
+            "optimizer": {},
+        },
+    ),
+    "mmselfsup0-moco": (
+        "mmselfsup0",
+        lambda s: {
+            "meta": {},
+            "state_dict": {
+                **behind("encoder_q.0.", s),
+                **behind("encoder_k.0.", other(s)),
+                **head("encoder_q.1.mlp.0.weight", "queue"),
+            },
+        },
+    ),
+    "mmselfsup1": (
+        "mmselfsup1",
+        lambda s: {
+            "meta": {},
+            "message_hub": {},
+            "param_schedulers": [],
+            "state_dict": {
+                **behind("backbone.", s),
+                **head("neck.fc0.weight", "head.loss.prototypes.weight", "memory_bank.centroids"),
+            },
+        },
+    ),
+    "openselfsup-extracted": (
+        "openselfsup-extracted",
+        lambda s: {"state_dict": dict(s), "author": "OpenSelfSup"},
+    ),
+    "mmpretrain": (
+        "mmpretrain",
+        lambda s: {
+            "meta": {},
+            "state_dict": {**behind("backbone.", s), **head("head.layers.fc.weight")},
+        },
+    ),
+    "mmpretrain-swav": (
+        "mmpretrain",
+        lambda s: {
+            "meta": {},
+            "state_dict": {
+                **behind("backbone.", s),
+                **head("head.loss_module.prototypes.weight", "neck.norm.weight"),
+            },
+        },
+    ),
+    "timm-training": (
+        "timm-training",
+        lambda s: {
+            "epoch": 2,
+            "version": 2,
+            "arch": "resnet50",
+            "state_dict": other(s),
+            "state_dict_ema": dict(s),
+        },
+    ),
+    "moco": (
+        "moco",
+        lambda s: training(
+            behind(
+                "module.",
+                {
+                    **behind("encoder_q.", s),
+                    **behind("encoder_k.", other(s)),
+                    **head("encoder_q.fc.0.weight", "queue", "queue_ptr"),
+                },
+            )
+        ),
+    ),
+    "moco3": (
+        "moco3",
+        lambda s: training(
+            {
+                **behind("module.base_encoder.", s),
+                **behind("module.momentum_encoder.", other(s)),
+                **head("module.predictor.0.weight"),
+            }
+        ),
+    ),
+    "simsiam": (
+        "simsiam",
+        lambda s: training(
+            behind("module.", {**behind("encoder.", s), **head("encoder.fc.0.weight", "predictor.0.weight")})
+        ),
+    ),
+    "coke": (
+        "coke",
+        lambda s: training(
+            behind("module.", {**behind("encoder.", s), **head("pre_center_0", "encoder.fc.0.weight")})
+        ),
+    ),
+    "barlow": (
+        "barlow",
+        lambda s: {
+            "epoch": 1,
+            "model": behind("module.", {**behind("backbone.", s), **head("projector.0.weight")}),
+        },
+    ),
+    "invp": ("invp", lambda s: {**training(behind("module.", s)), "memory_banks": torch.ones(4, 2)}),
+    "solo-learn": (
+        "solo-learn",
+        lambda s: lightning(
+            {
+                **behind("backbone.", s),
+                **behind("momentum_backbone.", other(s)),
+                **head("projector.0.weight", "prototypes.0.weight", "classifier.weight"),
+            }
+        ),
+    ),
+    "lightly": (
+        "lightly",
+        lambda s: lightning(
+            {**behind("backbone.", sequential(s)), **head("projection_head.layers.0.weight", "prototypes.w")}
+        ),
+    ),
+    "lightly-named": (
+        "lightly",
+        lambda s: lightning(
+            {
+                **behind("backbone.", s),
+                **behind("backbone_momentum.", other(s)),
+                **head("projection_head.layers.0.weight"),
+            }
+        ),
+    ),
+    "lightly-short": (
+        "lightly",
+        lambda s: lightning(
+            {**behind("backbone.", sequential(s, first=2)), **head("projection_head.layers.0.weight")}
+        ),
+    ),
+    "byol": (
+        "byol",
+        lambda s: {
+            **behind("online_encoder.net.", s),
+            **behind("target_encoder.net.", other(s)),
+            **head("online_predictor.0.weight"),
+        },
+    ),
+    "byol-dicts": (
+        "byol-online",
+        lambda s: {
+            "online_network_state_dict": behind("encoder.", sequential(s)),
+            "target_network_state_dict": behind("encoder.", sequential(other(s))),
+        },
+    ),
+    "dino": (
+        "dino",
+        lambda s: {
+            "student": behind("module.", {**behind("backbone.", other(s)), **head("head.mlp.0.weight")}),
+            "teacher": {**behind("backbone.", s), **head("head.mlp.0.weight")},
+            "dino_loss": {"center": torch.ones(1, 4)},
+        },
+    ),
+    "teacher": ("teacher", lambda s: {"student": dict(other(s)), "teacher": dict(s)}),
+    "teacher-prefix": (
+        "teacher-prefix",
+        lambda s: {**behind("student.backbone.", other(s)), **behind("teacher.backbone.", s)},
+    ),
+    "detectron2": (
+        "detectron2",
+        lambda s: {"model": detectron2(s), "__author__": "MOCO", "matching_heuristics": True},
+    ),
+}
+
+
+def kept(name: str, state: State, folder: Path) -> Path:
+    """The file of a fixture."""
+    path, body = folder / f"{name}.bin", LAYOUTS[name][1](state)
+    if name == "detectron2":
+        path.write_bytes(pickle.dumps(body))
+    else:
+        torch.save(body, path)
+    return path

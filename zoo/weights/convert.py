@@ -1,0 +1,39 @@
+"""`zoo convert`: a checkpoint of any known layout in the form that another program reads."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from pretrain.base.faults import Fault
+from pretrain.nets.formats.contract import Flags
+from zoo.weights import show
+
+
+def convert(source: Path, target: Path, to: str, flags: Flags, trust: bool = False) -> None:
+    """Reads, reports on stderr, writes, and prints what the reader of the new file must be told.
+
+    to: ours, torchvision, timm, mmdet, mmseg, detectron2, safetensors or onnx; trust: the file may run
+    code, in a process of its own. Raises Fault as `reading.read` and `exporting.export` do, and where
+    target is source.
+    """
+    from pretrain.nets.formats import adopting, exporting, trusted
+    from pretrain.nets.formats.reading import read
+
+    if target.exists() and source.exists() and target.samefile(source):
+        raise Fault("bad-config", f"{target} is the file that is read; name another")
+    with tempfile.TemporaryDirectory(prefix="zoo-convert.") as folder:
+        given = source
+        if trust:
+            print(trusted.WARNING, file=sys.stderr, flush=True)
+            given = Path(folder) / "tensors.pt"
+            trusted.tensors_alone(source, given)
+        loaded = read(given, flags)
+    for line in show.report(loaded):
+        print(line, file=sys.stderr)
+    origin = adopting.origin(loaded, source.name, adopting.sha256(source), flags)
+    notes = exporting.export(loaded, target, to, origin)
+    print(f"{target}: {to}, {loaded.arch}, weights {loaded.sha256[:12]}")
+    for note in notes:
+        print(f"  {note}")

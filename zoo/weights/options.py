@@ -1,0 +1,62 @@
+"""The options of `zoo convert`, `zoo verify` and --checkpoint: what a checkpoint does not say of itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pretrain.base import settings
+from pretrain.base.faults import Fault
+from pretrain.nets.formats.contract import Flags
+
+LayoutOption = Annotated[
+    str | None, typer.Option("--layout", help="Of the file, where its content tells two.")
+]
+Prefix = Annotated[
+    str | None, typer.Option("--prefix", help="Of the backbone's keys, such as module.encoder_q.")
+]
+Arch = Annotated[str | None, typer.Option("--arch", help="Architecture, where shapes tell two.")]
+Stride = Annotated[
+    str | None, typer.Option("--stride", help="Of a bottleneck: in its 3x3 (v1.5) or its 1x1 (v1).")
+]
+Order = Annotated[
+    str | None, typer.Option("--order", help="Of colours that the network expects: rgb or bgr.")
+]
+Mean = Annotated[
+    str | None, typer.Option("--mean", help="Three numbers for pixels in [0, 1]: 0.485,0.456,0.406.")
+]
+Std = Annotated[str | None, typer.Option("--std", help="Likewise.")]
+Size = Annotated[
+    int | None, typer.Option("--size", help="Side in px of the images that the network was made for.")
+]
+Resize = Annotated[int | None, typer.Option("--resize", help="Short side in px before the centre crop.")]
+Partial = Annotated[
+    float | None,
+    typer.Option(
+        "--allow-partial", help="Least share of the backbone that must be there; every table shows it."
+    ),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the code that the file holds, in a process of its own.")
+]
+
+
+def flags(**given: Any) -> Flags:
+    """The flags that were given: options by their names, None for absent. Raises Fault on a value out of
+    bounds.
+    """
+    body = {name: value for name, value in given.items() if value is not None}
+    for name in ("mean", "std"):
+        if name in body:
+            body[name] = _triple(name, body[name])
+    return settings.build(Flags, body, "checkpoint")
+
+
+def _triple(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(one) for one in text.split(","))
+    except ValueError:
+        raise Fault(
+            "bad-config", f"--{name} expects three numbers like 0.485,0.456,0.406, got '{text}'"
+        ) from None
