@@ -1,6 +1,4 @@
-"""The batched SVM solver against hand solutions, liblinear, L-BFGS on the literal objective, and its dual
-bound.
-"""
+"""The batched SVM solver against hand solutions, liblinear, L-BFGS on the objective, and a primal method."""
 
 from __future__ import annotations
 
@@ -13,7 +11,10 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from benchmarks.solvers import svm
-from benchmarks.solvers.svm import fit, rotate
+from benchmarks.solvers.svm import Solution
+from benchmarks.solvers.svm_costs import fit_costs
+from benchmarks.solvers.svm_direction import System, exact_direction, rough_direction
+from benchmarks.solvers.svm_gram import gram
 
 COSTS = (100.0, 10.0, 1.0, 0.0625, 0.5**12, 0.5**19)
 
@@ -28,6 +29,11 @@ def problem(n: int, d: int, seed: int, shift: float = 0.5) -> tuple[Tensor, Tens
     centre = torch.randn(2, d, generator=g).double()
     x = (shift * centre[(y > 0).long()] + torch.randn(n, d, generator=g).double()).relu()
     return torch.cat([x / (x.norm(dim=1, keepdim=True) + 1e-5), torch.ones(n, 1).double()], dim=1), y
+
+
+def fit(x: Tensor, y: Tensor, c: Tensor, tolerance: float = 1e-8) -> Tensor:
+    """[n, p] dual coefficients; one column per problem."""
+    return svm.fit(gram(x), y.T.contiguous(), c.T.contiguous(), tolerance=tolerance).beta.T
 
 
 def weights(y: Tensor, cost: float) -> Tensor:
@@ -68,7 +74,7 @@ def test_two_weighted_rows_have_the_hand_computed_solution() -> None:
 def test_every_cost_gives_the_scores_and_objective_of_liblinear(n: int, d: int, shift: float) -> None:
     x, y = problem(n, d, seed=n, shift=shift)
     c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)
-    beta = fit(rotate(x), y[:, None].expand_as(c), c)
+    beta = fit(x, y[:, None].expand_as(c), c)
     for j, cost in enumerate(COSTS):
         w, reference = x.T @ beta[:, j], torch.from_numpy(liblinear(x, y, cost))
         ours, theirs = (objective(v, x, y, c[:, j]).item() for v in (w, reference))
@@ -80,7 +86,7 @@ def test_every_cost_gives_the_scores_and_objective_of_liblinear(n: int, d: int, 
 def test_the_literal_objective_has_no_lower_point() -> None:
     x, y = problem(60, 30, seed=1)
     c = weights(y, 1.0)
-    w = x.T @ fit(rotate(x), y[:, None], c[:, None])[:, 0]
+    w = x.T @ fit(x, y[:, None], c[:, None])[:, 0]
 
     def value_and_slope(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         point = torch.from_numpy(v).requires_grad_()
@@ -99,7 +105,7 @@ def test_the_literal_objective_has_no_lower_point() -> None:
 def test_the_duality_gap_vanishes(n: int, d: int) -> None:
     x, y = problem(n, d, seed=d)
     c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)
-    beta = fit(rotate(x), y[:, None].expand_as(c), c)
+    beta = fit(x, y[:, None].expand_as(c), c)
     for j in range(len(COSTS)):
         upper = objective(x.T @ beta[:, j], x, y, c[:, j])
         lower = dual_objective(beta[:, j], x, y, c[:, j])
@@ -111,45 +117,115 @@ def test_rows_of_weight_zero_are_not_in_the_problem() -> None:
     x, y = problem(50, 20, seed=2)
     c = weights(y, 1.0)
     c[30:] = 0
-    beta = fit(rotate(x), y[:, None], c[:, None])
+    beta = fit(x, y[:, None], c[:, None])
     assert (beta[30:] == 0).all()
-    torch.testing.assert_close(
-        beta[:30], fit(rotate(x[:30]), y[:30, None], c[:30, None]), rtol=1e-6, atol=1e-9
-    )
+    torch.testing.assert_close(beta[:30], fit(x[:30], y[:30, None], c[:30, None]), rtol=1e-6, atol=1e-9)
 
 
 def test_groups_are_solved_as_if_alone() -> None:
-    parts = [problem(24, 60, seed) for seed in range(3)]
-    x, y = (torch.stack(part) for part in zip(*parts, strict=True))
-    c = torch.stack([weights(y, cost) for cost in COSTS], dim=-1)
-    together = fit(rotate(x), y[..., None].expand_as(c), c)
-    alone = torch.stack([fit(rotate(x[i]), y[i, :, None].expand_as(c[i]), c[i]) for i in range(3)])
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-9)
+    x, y = problem(90, 60, seed=5)
+    rows = torch.randperm(90, generator=torch.Generator().manual_seed(0)).view(3, 30)
+    c = torch.stack([weights(y, cost) for cost in COSTS])
+    inner = gram(x)
+    parts = (y[rows].unsqueeze(1).expand(3, len(COSTS), 30), c[:, rows].transpose(0, 1).contiguous())
+    together = svm.fit(inner.at(rows), *parts)
+    for group in range(3):
+        own = x[rows[group]]
+        alone = svm.fit(gram(own), parts[0][group], parts[1][group])
+        torch.testing.assert_close(together.beta[group], alone.beta, rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(together.scores[group], together.beta[group] @ own @ own.T)
 
 
-@pytest.mark.parametrize(("n", "d"), [(7, 30), (30, 7)])
-def test_rotation_keeps_inner_products_and_makes_columns_orthogonal(n: int, d: int) -> None:
-    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).double()
-    z = rotate(x)
-    assert z.shape == (n, 7)
-    torch.testing.assert_close(z @ z.T, x @ x.T)
-    torch.testing.assert_close(z.T @ z, torch.diag((z.T @ z).diagonal()), rtol=0, atol=1e-10)
-    y, c = torch.ones(n, 1).double(), torch.ones(n, 1).double()
-    torch.testing.assert_close(fit(z, y, c), fit(x, y, c), rtol=1e-6, atol=1e-9)
+@pytest.mark.parametrize(("n", "d"), [(7, 30), (30, 7), (500, 200)])
+def test_the_inner_products_and_their_leading_part(n: int, d: int) -> None:
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).double() / torch.arange(1, d + 1)
+    inner = gram(x)
+    torch.testing.assert_close(inner.exact, x @ x.T)
+    assert torch.equal(inner.rough, inner.exact.float())
+    values = torch.linalg.eigvalsh(x @ x.T).flip(0)
+    kept = inner.factor.shape[1]
+    assert kept == min(64, n)
+    left = torch.linalg.matrix_norm(inner.exact - inner.factor.double() @ inner.factor.double().T, ord=2)
+    assert left <= 2 * float(values[kept] if kept < n else 0) + 1e-5 * values[0]
+    again = gram(x)
+    assert torch.equal(again.exact, inner.exact)
+    assert torch.equal(again.factor, inner.factor)
+
+
+def test_both_directions_solve_the_newton_system() -> None:
+    x, _ = problem(80, 200, seed=6)
+    g = torch.Generator().manual_seed(1)
+    active = torch.rand(5, 80, generator=g) < torch.tensor([0.0, 0.1, 0.4, 0.8, 1.0])[:, None]
+    r = torch.randn(5, 80, generator=g).double() * 10.0 ** torch.arange(-20, 30, 10)[:, None]
+    ridge = torch.where(active, torch.rand(5, 80, generator=g).double() + 0.01, 1.0)
+    inner, system = gram(x), System(r, active, ridge)
+    full = active[..., None] * (inner.exact + torch.diag_embed(ridge)) + torch.diag_embed(
+        1.0 - active.double()
+    )
+    expected = torch.linalg.solve(full, torch.where(active, ridge * r, r))
+    found = (rough_direction(inner, system, torch.full((5, 1), 1e-5)), exact_direction(inner, system))
+    for (step, product), error in zip(found, (1e-4, 1e-12), strict=True):
+        size = expected.norm(dim=-1, keepdim=True)
+        torch.testing.assert_close(step / size, expected / size, rtol=0, atol=error)
+        torch.testing.assert_close(product / size, expected / size @ inner.exact, rtol=0, atol=100 * error)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_the_stages_of_the_cost_grid_do_not_change_the_answer(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = problem(120, 300, seed=9)
+    weight = torch.stack([weights(y, 1.0), weights(y, 1.0) * (torch.arange(120) % 3 > 0)])
+    both, inner = y.expand_as(weight), gram(x)
+    known = fit_costs(inner, both, weight, COSTS)
+    monkeypatch.setattr("benchmarks.solvers.svm_costs._AT_ONCE", at_once)
+    found = fit_costs(inner, both, weight, COSTS)
+    for j, cost in enumerate(COSTS):
+        alone = svm.fit(inner, both, weight * cost)
+        for other in (known, found):
+            size = alone.scores.abs().max()
+            torch.testing.assert_close(other.scores[:, j] / size, alone.scores / size, rtol=0, atol=1e-7)
+            torch.testing.assert_close(other.beta[:, j], alone.beta, rtol=1e-5, atol=1e-9)
+
+
+def test_any_start_leads_to_the_same_minimum() -> None:
+    x, y = problem(70, 90, seed=10)
+    c, inner = weights(y, 1.0)[None], gram(x)
+    known = svm.fit(inner, y[None], c)
+    beta = torch.randn(1, 70, generator=torch.Generator().manual_seed(0)).double()
+    found = svm.fit(inner, y[None], c, Solution(beta, beta @ inner.exact))
+    torch.testing.assert_close(found.scores, known.scores, rtol=0, atol=1e-7)
+
+
+def test_the_answer_is_repeated_to_the_bit() -> None:
+    x, y = problem(150, 80, seed=11)
+    c = torch.stack([weights(y, cost) for cost in COSTS])
+    first, second = (svm.fit(gram(x), y.expand_as(c), c) for _ in range(2))
+    assert torch.equal(first.beta, second.beta)
+    assert torch.equal(first.scores, second.scores)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_scores_of_the_cpu() -> None:
+    x, y = problem(400, 600, seed=12)
+    c = torch.stack([weights(y, cost) for cost in COSTS])
+    there = svm.fit(gram(x.cuda()), y.expand_as(c).cuda(), c.cuda())
+    here = svm.fit(gram(x), y.expand_as(c), c)
+    torch.testing.assert_close(there.scores.cpu(), here.scores, rtol=0, atol=1e-6)
 
 
 def test_identical_rows_that_cancel_give_a_zero_score() -> None:
     x = torch.full((3, 5), 0.3).double()
     y = torch.tensor([1.0, -1.0, -1.0]).double()
     c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)
-    beta = fit(rotate(x), y[:, None].expand_as(c), c)
+    beta = fit(x, y[:, None].expand_as(c), c)
     assert (x @ (x.T @ beta)).abs().max() < 1e-9
 
 
 def test_identical_rows_with_a_majority_score_what_the_scalar_problem_says() -> None:
     x, y = torch.ones(4, 1).double(), torch.tensor([1.0, -1.0, -1.0, -1.0]).double()
     # min w^2/2 + 2 (1 - w)^2 + 3 (1 + w)^2: w + 10 w + 2 = 0.
-    w = x.T @ fit(rotate(x), y[:, None], weights(y, 1.0)[:, None])
+    w = x.T @ fit(x, y[:, None], weights(y, 1.0)[:, None])
     torch.testing.assert_close(w, torch.tensor([[-2 / 11]]).double())
 
 
@@ -163,8 +239,13 @@ def test_a_step_is_halved_until_the_literal_objective_falls_enough(cost: float) 
     assert w.grad is not None
     start, gradient = w.detach(), w.grad
     steps = -gradient * 2.0 ** torch.arange(-8, 6, dtype=torch.float64)[:, None]
-    margin, change = y * (x @ start), y * (steps @ x.T)
-    taken = svm._step_length(start.expand_as(steps), steps, margin, change, c, gradient)[:, 0]
+    # Coefficients with these weights: x has full column rank.
+    beta, moves = (torch.linalg.pinv(x.T) @ v for v in (start, steps.T))
+    slack, change = 1 - y * (x @ start), steps @ x.T
+    r = torch.where(slack > 0, 2 * c * y * slack, 0.0) - beta
+    taken = svm.step_length(
+        svm.Line(*(a.expand_as(change) for a in (beta, moves.T, change, y, c, slack, r)))
+    )[:, 0]
     for step, t in zip(steps, taken.tolist(), strict=True):
         expected = 1.0
         while objective(start + expected * step, x, y, c) - value > 1e-4 * expected * (gradient @ step):

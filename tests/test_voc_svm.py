@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from benchmarks.protocols.voc_svm.protocol import COSTS
 from benchmarks.solvers.voc_svm import draw_rows, full_svm, low_shot_svm, stratified_folds
+from tests import newton_svm
 from tests.test_average_precision import literal_voc_ap
 
 FEW = (1.0, 10.0, 0.0625, 0.5**10)
@@ -31,8 +33,7 @@ class Data:
         return self.train_x, self.train_label, self.test_x, self.test_label
 
 
-@pytest.fixture(scope="module")
-def data() -> Data:
+def three_classes() -> Data:
     """Three overlapping classes, the last rare; 5 % of the absent labels are difficult (-1)."""
     g = torch.Generator().manual_seed(0)
     centre = torch.randn(3, 16, generator=g)
@@ -44,6 +45,11 @@ def data() -> Data:
         return x, present.int() - difficult.int()
 
     return Data(*split(100), *split(70))
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return three_classes()
 
 
 def normalised(x: Tensor) -> NDArray[np.float64]:
@@ -112,8 +118,10 @@ def test_low_shot_svm_equals_the_literal_protocol(data: Data, k: int) -> None:
                 held = scores(x[rows], label[rows, q] == 1, cost, x[rest])
                 held_out[s, q, j] = known_ap(held, label[rest, q])
     np.testing.assert_allclose(result.test.numpy(), test.mean(1), rtol=1e-12)
+    assert result.held_out is not None
     np.testing.assert_allclose(result.held_out.numpy(), held_out.mean(1), rtol=1e-12)
     for chosen, by in ((result.chosen_on_test, test), (result.chosen_on_held_out, held_out)):
+        assert chosen is not None
         j = int(np.argmax(by.mean(axis=(0, 1))))
         at = test.mean(1)[:, j]
         assert chosen.cost == FEW[j]
@@ -128,7 +136,11 @@ def test_the_held_out_choice_never_sees_the_test_labels(data: Data) -> None:
         low_shot_svm(train_x, train_label, test_x, t, COSTS, ks=(2,), samples=2)[0]
         for t in (test_label, shuffled)
     )
+    assert honest.held_out is not None
+    assert other.held_out is not None
     assert torch.equal(honest.held_out, other.held_out)
+    assert honest.chosen_on_held_out is not None
+    assert other.chosen_on_held_out is not None
     assert honest.chosen_on_held_out.cost == other.chosen_on_held_out.cost
     assert honest.chosen_on_test.mean >= honest.chosen_on_held_out.mean
 
@@ -141,9 +153,14 @@ def test_a_class_whose_positives_are_all_drawn_is_left_out_of_the_held_out_choic
         low_shot_svm(train_x, train_label[:, :q], test_x, test_label[:, :q], COSTS, ks=(1,), samples=1)[0]
         for q in (3, 2)
     )
+    assert three.held_out is not None
+    assert two.held_out is not None
     assert torch.equal(three.held_out, two.held_out)
-    with pytest.raises(ValueError, match="no class has a positive row left"):
-        low_shot_svm(train_x, train_label[:, 2:], test_x, test_label[:, 2:], COSTS, ks=(1,), samples=1)
+    alone = (train_x, train_label[:, 2:], test_x, test_label[:, 2:])
+    (nothing_left,) = low_shot_svm(*alone, COSTS, ks=(1,), samples=1)
+    assert nothing_left.held_out is None
+    assert nothing_left.chosen_on_held_out is None
+    assert 0 < nothing_left.chosen_on_test.mean <= 1
 
 
 def test_draws_take_k_present_and_19k_absent_rows(data: Data) -> None:
@@ -184,3 +201,67 @@ def test_folds_are_stratified_in_row_order() -> None:
     positive = np.array([1, 0, 0, 1, 0, 0, 0, 1, 0, 1], dtype=bool)
     # Four positives first in the deal: folds get 2, 1, 1 of them, then 2, 2, 2 of the six negatives.
     assert stratified_folds(positive).tolist() == [0, 0, 0, 0, 1, 1, 2, 1, 2, 2]
+
+
+def digits(kind: str) -> Data:
+    """Scanned digits as they are, nearly parallel, each training row three times, or with one class on its
+    own axis.
+    """
+    x, label = (torch.from_numpy(a[:500]) for a in load_digits(return_X_y=True))
+    x, y = x.float(), (label[:, None] == torch.arange(4)).int()
+    if kind == "nearly parallel":
+        x = 1000 + x
+    elif kind == "separable":
+        x = torch.cat([x, 100.0 * y[:, :1]], dim=1)
+    train, truth = x[:200], y[:200]
+    if kind == "duplicated":
+        train, truth = train[:80].repeat(3, 1), truth[:80].repeat(3, 1)
+    return Data(train, truth, x[200:], y[200:])
+
+
+def primal_scores(x: NDArray[np.float64], y: NDArray[np.bool_], c: Tensor, of: NDArray[np.float64]) -> Tensor:
+    """[rows of `of`, costs]; c: [n, costs]."""
+    rows, others = (torch.from_numpy(np.column_stack([a, np.ones(len(a))])) for a in (x, of))
+    sign = (torch.from_numpy(y).double() * 2 - 1)[:, None].expand_as(c)
+    return others @ (rows.T @ newton_svm.fit(newton_svm.rotate(rows), sign, c))
+
+
+@pytest.mark.parametrize("kind", ["as they are", "nearly parallel", "separable", "duplicated"])
+def test_digits_have_the_costs_and_the_ap_of_the_primal_method(kind: str) -> None:
+    data = digits(kind)
+    grid = (100.0, 1.0, 0.0625, 0.5**10)
+    result = full_svm(*data.arrays(), costs=grid)
+    x, t = normalised(data.train_x), normalised(data.test_x)
+    for q in range(4):
+        y, truth = data.train_label[:, q].numpy() == 1, data.test_label[:, q].numpy()
+        c = (1 + torch.from_numpy(y).double())[:, None] * torch.tensor(grid).double()
+        trial = []
+        for kept, held in StratifiedKFold(3).split(x, y):
+            found = primal_scores(x[kept], y[kept], c[torch.from_numpy(kept)], x[held]).numpy()
+            trial.append([average_precision_score(y[held], column) for column in found.T])
+        np.testing.assert_allclose(result.held_out[q].numpy(), np.mean(trial, axis=0), rtol=0, atol=1e-6)
+        best = int(np.argmax(np.mean(trial, axis=0)))
+        assert result.cost[q] == grid[best]
+        expected = known_ap(primal_scores(x, y, c, t)[:, best].numpy(), truth)
+        assert result.average_precision[q].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_how_many_draws_are_solved_together_does_not_change_the_answer(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = low_shot_svm(*data.arrays(), COSTS, ks=(1, 2), samples=2)
+    monkeypatch.setattr("benchmarks.solvers.voc_svm._GROUP_BYTES", 1)
+    for one, other in zip(together, low_shot_svm(*data.arrays(), COSTS, ks=(1, 2), samples=2), strict=True):
+        torch.testing.assert_close(one.test, other.test, rtol=0, atol=1e-12)
+        assert one.chosen_on_test == other.chosen_on_test
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_numbers_of_the_cpu(data: Data) -> None:
+    here, there = (full_svm(*data.arrays(), COSTS, device=device) for device in ("cpu", "cuda"))
+    assert here.cost == there.cost
+    torch.testing.assert_close(here.average_precision, there.average_precision, rtol=0, atol=1e-9)
+    (own,), (other,) = (
+        low_shot_svm(*data.arrays(), COSTS, ks=(2,), samples=2, device=device) for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(own.test, other.test, rtol=0, atol=1e-9)

@@ -18,9 +18,11 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from benchmarks.solvers.average_precision import average_precision, voc_ap
-from benchmarks.solvers.svm import fit, rotate
+from benchmarks.solvers.svm_costs import fit_costs
+from benchmarks.solvers.svm_gram import RANK, Gram, gram
 
 POSITIVE_WEIGHT = 2.0
+_GROUP_BYTES = 2**26  # of the inner products and iterates of the draws that are solved together
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,15 @@ class LowShot:
 
     test, held_out: [samples, costs] mAP on the test rows, and on the training rows that were not drawn.
     chosen_on_test: at the cost with the highest mean of `test`, which is how published numbers are made.
-    chosen_on_held_out: at the cost with the highest mean of `held_out`, so the test labels only report.
+    chosen_on_held_out: at the cost with the highest mean of `held_out`, so the test labels only report. Both
+    are None where a draw takes every positive row of every class, so that none is left to choose on.
     """
 
     k: int
     test: Tensor
-    held_out: Tensor
+    held_out: Tensor | None
     chosen_on_test: Draws
-    chosen_on_held_out: Draws
+    chosen_on_held_out: Draws | None
 
 
 def full_svm(
@@ -80,27 +83,23 @@ def full_svm(
     all-point interpolated AP. Raises: ValueError where a feature is not finite, a class has too few positive
     or negative training rows for the folds, or no positive test row; RuntimeError where a problem is not
     solved.
+
+    Memory: about 12 n^2 + 8 (n + m) d + 16 q (folds + 1) costs n + 200 q (folds + 1) n bytes.
     """
-    x, t = _normalised(train_x, device), _normalised(test_x, device)
-    positive, truth = train_label.to(device) == 1, test_label.to(device)
+    x, positive, truth = _normalised(train_x, device), train_label.to(device) == 1, test_label.to(device)
     _require_positives(truth)
-    z, n, q = rotate(x), *positive.shape
-    fold = np.stack([stratified_folds(column, folds) for column in positive.T.cpu().numpy()], axis=1)
+    n, q = positive.shape
+    fold = np.stack([stratified_folds(column, folds) for column in positive.T.cpu().numpy()])
     # One problem per class, fold and cost; fold number `folds` holds no row out: the refit on all of them.
-    kept = torch.from_numpy(fold).to(device)[..., None] != torch.arange(folds + 1, device=device)
-    c = (_class_weight(positive)[..., None] * kept)[..., None] * z.new_tensor(costs)
-    y = _sign(positive)[..., None, None].expand_as(c)
-    beta = fit(z, y.reshape(n, -1), c.reshape(n, -1)).view_as(c)
-    trial = beta[:, :, :folds]
-    held_out = average_precision(
-        z @ (z.T @ trial.reshape(n, -1)),
-        positive[..., None, None].expand_as(trial).reshape(n, -1),
-        ~kept[:, :, :folds, None].expand_as(trial).reshape(n, -1),
-    )
-    validation = held_out.view(q, folds, len(costs)).mean(dim=1).cpu()
+    kept = torch.from_numpy(fold).to(device)[:, None] != torch.arange(folds + 1, device=device)[:, None]
+    weight = (_class_weight(positive).T[:, None] * kept).view(-1, n)
+    y = _sign(positive).T[:, None].expand(-1, folds + 1, -1).reshape(-1, n)
+    solved = fit_costs(gram(x), y, weight, costs)
+    scores = solved.scores.view(q, folds + 1, len(costs), n)[:, :folds]
+    validation = _held_out(scores, positive.T, ~kept[:, :folds])
     best = _first_best(validation)
-    refit = beta[:, torch.arange(q, device=device), folds, torch.tensor(best, device=device)]
-    ap = voc_ap(t @ (x.T @ refit), truth == 1, truth != -1)
+    refit = solved.beta.view(q, folds + 1, len(costs), n)[range(q), folds, best]
+    ap = voc_ap(_normalised(test_x, device) @ (x.T @ refit.T), truth == 1, truth != -1)
     return FullSvm(ap.cpu(), tuple(costs[i] for i in best), validation)
 
 
@@ -123,27 +122,30 @@ def low_shot_svm(
     is scored. One cost serves all classes and draws of a k. It is chosen twice: on the test rows, as in the
     released code, and on the training rows that were not drawn, for which a class counts if a positive row of
     it is left. Both use the all-point interpolated AP. The second choice sees more labels than the k images,
-    but none of the test set. Raises: ValueError where a feature is not finite, a class has too few rows of
-    either label or no positive test row, or every positive row of every class is drawn; RuntimeError where a
-    problem is not solved.
+    but none of the test set. Raises: ValueError where a feature is not finite, or a class has too few rows of
+    either label or no positive test row; RuntimeError where a problem is not solved.
+
+    Memory: about 12 n^2 + 8 n m bytes, 8 (n + m) d at the start, and 64 MiB or what one class's draw takes.
     """
     x, t = _normalised(train_x, device), _normalised(test_x, device)
     label, truth = train_label.to(device), test_label.to(device)
     _require_positives(truth)
-    z, cross, q = rotate(x), t @ x.T, label.shape[1]
+    inner, cross = gram(x), x @ t.T
+    del x, t
     results = []
     for k in ks:
+        draws = [
+            draw_rows(train_label.cpu().numpy(), k, sample, seed, negatives) for sample in range(samples)
+        ]
+        rows = torch.from_numpy(np.concatenate(draws)).to(device)
+        fitted = _fit_drawn(inner, rows, k, costs)
         test, held_out = [], []
-        for sample in range(samples):
-            rows = torch.from_numpy(draw_rows(train_label.cpu().numpy(), k, sample, seed, negatives)).to(
-                device
-            )
-            beta = _fit_drawn(z, rows, k, costs).flatten(1)
-            drawn = torch.zeros_like(label, dtype=torch.bool)
-            drawn[rows.T, torch.arange(q, device=device)] = True
-            test.append(_mean_ap(cross @ beta, truth))
-            held_out.append(_mean_ap(z @ (z.T @ beta), torch.where(drawn, -1, label)))
-        results.append(_low_shot(k, torch.stack(test).cpu(), torch.stack(held_out).cpu(), costs))
+        for drawn, beta in zip(rows.chunk(samples), fitted.chunk(samples), strict=True):
+            test.append(_mean_ap(_scores(beta, drawn, cross), truth))
+            rest = label.scatter(0, drawn.T, -1)
+            if (rest == 1).any():
+                held_out.append(_mean_ap(_scores(beta, drawn, inner.exact), rest))
+        results.append(_low_shot(k, test, held_out, costs))
     return results
 
 
@@ -187,49 +189,64 @@ def draw_rows(
     return np.stack(drawn)
 
 
-def _fit_drawn(z: Tensor, rows: Tensor, k: int, costs: Sequence[float]) -> Tensor:
-    """[n, q, costs] dual coefficients of one problem per class
-    and cost; rows: [q, m], the k positives first.
+def _held_out(scores: Tensor, positive: Tensor, held: Tensor) -> Tensor:
+    """[q, costs] mean AP over the folds, on the CPU. scores: [q, folds, costs, n]; positive: [q, n]; held:
+    [q, folds, n] whether the fold holds the row out.
     """
-    (n, q), count = (len(z), len(rows)), rows.shape[1]
-    positive = torch.arange(count, device=z.device) < k
-    weight = _class_weight(positive)[:, None] * z.new_tensor(costs)
-    column = torch.arange(q, device=z.device)
-    beta = z.new_zeros(n, q, len(costs))
-    if 3 * count <= n:  # below this a small system per class beats one large system shared by all classes
-        y = _sign(positive)[:, None].expand_as(weight)
-        own = fit(rotate(z[rows]), y.expand(q, -1, -1), weight.expand(q, -1, -1))
-        beta[rows.T, column] = own.transpose(0, 1)
-        return beta
-    y, c = torch.full_like(beta, -1.0), torch.zeros_like(beta)
-    y[rows.T, column] = _sign(positive)[:, None, None]
-    c[rows.T, column] = weight[:, None]
-    return fit(z, y.flatten(1), c.flatten(1)).view_as(beta)
+    truth = positive[:, None, None].expand(scores.shape).reshape(-1, scores.shape[-1])
+    valid = held[:, :, None].expand(scores.shape).reshape(-1, scores.shape[-1])
+    flat = scores.reshape(-1, scores.shape[-1])
+    return average_precision(flat.T, truth.T, valid.T).view(scores.shape[:-1]).mean(dim=1).cpu()
+
+
+def _fit_drawn(inner: Gram, rows: Tensor, k: int, costs: Sequence[float]) -> Tensor:
+    """[q, costs, m] dual coefficients of one problem per class and cost on its own rows; rows: [q, m], the k
+    positives first.
+    """
+    positive = torch.arange(rows.shape[1], device=rows.device) < k
+    found = []
+    for some in rows.split(_groups_at_once(rows.shape[1], len(costs))):
+        shape = (len(some), 1, -1)
+        y, weight = _sign(positive).expand(shape), _class_weight(positive).expand(shape)
+        found.append(fit_costs(inner.at(some), y, weight, costs).beta.squeeze(1))
+    return torch.cat(found)
+
+
+def _groups_at_once(m: int, costs: int) -> int:
+    """How many groups of m rows fit into the memory set aside for them."""
+    one = 12 * m * m + 4 * m * (RANK * (RANK + 1) // 2) + 200 * m * costs
+    return max(1, _GROUP_BYTES // one)
+
+
+def _scores(beta: Tensor, rows: Tensor, products: Tensor) -> Tensor:
+    """[q, costs, r] scores of r rows. beta: [q, costs, m] of the training rows `rows`, [q, m]; products: [n,
+    r].
+    """
+    return torch.stack([own @ products[at] for own, at in zip(beta, rows, strict=True)])
 
 
 def _mean_ap(scores: Tensor, label: Tensor) -> Tensor:
-    """[costs] mean of the classes' AP; scores: [n, q *
-    costs]; label: [n, q], -1 where a row does not count.
+    """[costs] mean of the AP of the classes with a positive row; scores: [q, costs, n]; label: [n, q], -1
+    where a row does not count.
     """
-    n, q = label.shape
     known = (label == 1).any(dim=0)
-    if not known.any():
-        raise ValueError(
-            "low-shot SVM: no class has a positive row left to choose the cost on; leave out this k"
-        )
-    scores, label = scores.view(n, q, -1)[:, known], label[:, known, None]
-    wide = label.expand_as(scores).flatten(1)
-    return voc_ap(scores.flatten(1), wide == 1, wide != -1).view(scores.shape[1:]).mean(dim=0)
+    scores = scores[known]
+    wide = label.T[known, None].expand(scores.shape).flatten(0, 1).T
+    return voc_ap(scores.flatten(0, 1).T, wide == 1, wide != -1).view(scores.shape[:2]).mean(dim=0)
 
 
-def _low_shot(k: int, test: Tensor, held_out: Tensor, costs: Sequence[float]) -> LowShot:
-    def spread(best: int) -> Draws:
+def _low_shot(k: int, tests: list[Tensor], rests: list[Tensor], costs: Sequence[float]) -> LowShot:
+    """tests, rests: per draw, [costs] mAP on the test rows and on the rows left; none where none was left."""
+    test = torch.stack(tests).cpu()
+    held_out = torch.stack(rests).cpu() if len(rests) == len(tests) else None
+
+    def spread(mean_ap: Tensor) -> Draws:
+        best = _first_best(mean_ap.mean(dim=0)[None])[0]
         at = test[:, best]
         summary = (at.mean(), at.min(), at.max(), at.std(correction=0))
         return Draws(costs[best], *(float(value) for value in summary))
 
-    on_test, on_held_out = (_first_best(mean_ap.mean(dim=0)[None])[0] for mean_ap in (test, held_out))
-    return LowShot(k, test, held_out, spread(on_test), spread(on_held_out))
+    return LowShot(k, test, held_out, spread(test), None if held_out is None else spread(held_out))
 
 
 def _first_best(value: Tensor) -> list[int]:
