@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -21,21 +22,26 @@ PLAIN = Input(size=8, resize=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 rng = np.random.default_rng(0)
 
 
+def once(ids: npt.NDArray[np.int64]) -> augment.Samples:
+    """Samples whose ids are all different."""
+    return augment.in_order(ids)
+
+
 def picture(width: int, height: int) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def test_random_numbers_depend_on_the_sample_not_on_its_batch() -> None:
     ids = np.array([5, 900, 7])
-    together = augment.uniforms(1, 2, ids, 0, 6)
-    alone = np.concatenate([augment.uniforms(1, 2, ids[i : i + 1], 0, 6) for i in range(3)])
+    together = augment.uniforms(1, 2, once(ids), 0, 6)
+    alone = np.concatenate([augment.uniforms(1, 2, once(ids[i : i + 1]), 0, 6) for i in range(3)])
     assert np.array_equal(together, alone)
     for seed, epoch, stream in ((2, 2, 0), (1, 3, 0), (1, 2, 1)):
-        assert not np.isclose(together, augment.uniforms(seed, epoch, ids, stream, 6)).any()
+        assert not np.isclose(together, augment.uniforms(seed, epoch, once(ids), stream, 6)).any()
 
 
 def test_random_numbers_are_uniform_and_uncorrelated() -> None:
-    u = augment.uniforms(0, 0, np.arange(20_000), 0, 8)
+    u = augment.uniforms(0, 0, once(np.arange(20_000)), 0, 8)
     assert abs(u.mean() - 0.5) < 0.002
     assert abs(u.var() - 1 / 12) < 0.002
     correlation = np.corrcoef(u.T) - np.eye(8)
@@ -43,8 +49,35 @@ def test_random_numbers_are_uniform_and_uncorrelated() -> None:
     assert np.abs(np.corrcoef(u[:-1, 0], u[1:, 0])[0, 1]) < 0.03
 
 
+def test_an_image_that_is_drawn_again_is_seen_in_another_view() -> None:
+    order = np.array([3, 5, 3, 5, 5, 0])
+    samples = augment.in_order(order)
+    assert samples.occurrence.tolist() == [0, 0, 1, 1, 2, 0]
+    u = augment.uniforms(1, 2, samples, 0, 50)
+    assert len({tuple(row) for row in u.tolist()}) == len(order)
+    assert len(np.unique(u)) == u.size, "no draw of one occurrence is a draw of another"
+    assert np.array_equal(u[:2], augment.uniforms(1, 2, once(np.array([3, 5])), 0, 50))
+
+
+def test_no_draw_becomes_one_in_single_precision() -> None:
+    """The largest draw is 1 - 2^-53; fp32 would round it to 1, and lighting noise would be infinite."""
+    top = np.array([[1 - 2.0**-53, 1 - 2.0**-26, 1 - 2.0**-24, 0.5, 0.0]])
+    u = augment.single(top)
+    assert float(u.max()) < 1
+    assert bool((-torch.log1p(-u)).isfinite().all())
+    assert u[0, 2:].tolist() == [1 - 2.0**-24, 0.5, 0.0]
+
+
+def test_the_draw_that_was_one_lights_an_image_finitely() -> None:
+    """Of seed 0, epoch 40, id 401408, stream 1: one of its draws is above 1 - 2^-25."""
+    u = augment.single(augment.uniforms(0, 40, once(np.array([401_408])), 1, augment.COLOUR_DRAWS))
+    view = View(size=8, lighting=0.1)
+    x = torch.full((1, 8, 8, 3), 128, dtype=torch.uint8)
+    assert bool(augment.finish(x, view, u, Input(size=8, resize=8)).isfinite().all())
+
+
 def test_random_resized_boxes_keep_area_and_aspect() -> None:
-    u = augment.uniforms(0, 0, np.arange(2000), 0, augment.GEOMETRY_DRAWS)
+    u = augment.uniforms(0, 0, once(np.arange(2000)), 0, augment.GEOMETRY_DRAWS)
     boxes = np.array([augment.random_resized_box(500, 375, (0.08, 1.0), row) for row in u])
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     assert (boxes[:, :2] >= 0).all()
@@ -73,14 +106,15 @@ def test_random_crop_reaches_every_place_of_the_centre_square() -> None:
     image = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6)[..., None].repeat(3, 2))
     view = View(size=4, geometry="random-crop", resize=6)
     corners = {
-        int(augment.crop(image, view, row)[0, 0, 0]) for row in augment.uniforms(0, 0, np.arange(200), 0, 24)
+        int(augment.crop(image, view, row)[0, 0, 0])
+        for row in augment.uniforms(0, 0, once(np.arange(200)), 0, 24)
     }
     assert corners == {6 * y + x for y in range(3) for x in range(3)}
 
 
 def finish(view: View, n: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     pixels = torch.from_numpy(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8))
-    u = torch.from_numpy(augment.uniforms(0, 0, np.arange(n), 1, augment.COLOUR_DRAWS)).float()
+    u = torch.from_numpy(augment.uniforms(0, 0, once(np.arange(n)), 1, augment.COLOUR_DRAWS)).float()
     return pixels.permute(0, 3, 1, 2) / 255, augment.finish(pixels, view, u, PLAIN), u
 
 

@@ -157,7 +157,7 @@ def test_a_truncated_image_is_named(tmp_path: Path, kept: int) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(whole)
     (tmp_path / "bad.jpg").write_bytes(whole.read_bytes()[:kept])
     with pytest.raises(Fault, match=r"bad.jpg cannot be decoded"):
-        one(tmp_path / "bad.jpg")
+        one(tmp_path / "bad.jpg").images.made([(0, 0, 0)])
 
 
 def test_workers_deliver_the_same_views_in_the_same_order(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """Views of images: geometry per image with PIL, colour per batch on tensors.
 
-Every random number comes from `uniforms(seed, epoch, sample id, stream)`: a view depends on neither rank,
-worker, batch nor order, so a resumed run and a run with another world size see the same views. B batch, S
-side in px.
+Every random number comes from `uniforms(seed, epoch, sample, stream)`: a view depends on neither rank,
+worker nor batch, so a resumed run and a run with another world size see the same views. A sample is an id
+and its occurrence in the epoch: an image that is drawn twice is seen in two views. B batch, S side in px.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from torch import Tensor
 from pretrain.data.view import Input, View
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 GEOMETRY_DRAWS = 24  # 10 tries of (area, aspect), then the place of the crop
 COLOUR_DRAWS = 40
 BILINEAR = Image.Resampling.BILINEAR
@@ -31,15 +33,40 @@ LIGHTING_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.
 GRAY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as PIL's convert("L")
 
 
-def uniforms(seed: int, epoch: int, ids: npt.NDArray[np.int64], stream: int, draws: int) -> Floats:
+class Samples(NamedTuple):
+    """ids int64 (B,); occurrence int64 (B,): how often each id came before in the epoch's order."""
+
+    ids: Ints
+    occurrence: Ints
+
+
+def in_order(order: Ints) -> Samples:
+    """The samples of an epoch's whole order, over all processes."""
+    place = order.argsort(kind="stable")
+    run = np.arange(len(order))
+    first = np.searchsorted(order[place], order[place], side="left")
+    occurrence = np.empty(len(order), dtype=np.int64)
+    occurrence[place] = run - first
+    return Samples(order, occurrence)
+
+
+def uniforms(seed: int, epoch: int, samples: Samples, stream: int, draws: int) -> Floats:
     """float64 (B, draws) in [0, 1): a pure function of its
     arguments (SplitMix64 finaliser over a counter).
     """
     with np.errstate(over="ignore"):
         start = _mix(_mix(_mix(_u64(seed)) + _u64(epoch)) + _u64(stream))
-        row = _mix(start + ids.astype(np.uint64))
+        again = samples.occurrence.astype(np.uint64) * np.uint64(
+            0xD1342543DE82EF95
+        )  # any odd number far from the step's
+        row = _mix(start + samples.ids.astype(np.uint64)) + again
         counter = row[:, None] + np.arange(1, draws + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         return np.asarray((_mix(counter) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+
+
+def single(u: Floats) -> Tensor:
+    """The draws as fp32, still below 1: rounded, one of 2^25 would be 1, and log(1 - u) infinite."""
+    return torch.from_numpy(np.minimum(u, 1 - 2.0**-24)).float()
 
 
 def _u64(value: int) -> npt.NDArray[np.uint64]:

@@ -86,6 +86,11 @@ class Fingerprints:
             files.write_text(path, json.dumps(body))
         return found
 
+    def contents(self, key: str) -> frozenset[str]:
+        """Digests of the contents of the files under `key`, as they were when it was last looked at."""
+        known = _read(self.memory / f"{identity.digest(key)}.json")
+        return frozenset(sha for _, sha in known["contents"].values()) if known else frozenset()
+
 
 def _hashed(
     inventory: Inventory, known: dict[str, Any]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pretrain.base.faults import Fault
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,26 @@ class Split:
     labels: npt.NDArray[np.int64] | None
     classes: tuple[str, ...]
     sources: tuple[Path, ...] = ()
+    excluded: int = 0  # images that were left out on request
 
     def __len__(self) -> int:
         return len(self.files)
 
     def path(self, i: int) -> Path:
         return self.root / self.files[i]
+
+    def without(self, paths: Collection[Path], source: Path) -> Split:
+        """The split without the images at these absolute paths, which the file `source` lists."""
+        kept = [
+            i for i, file in enumerate(self.files) if Path(os.path.abspath(self.root / file)) not in paths
+        ]
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in kept),
+            labels=None if self.labels is None else self.labels[kept],
+            sources=(*self.sources, source),
+            excluded=len(self.files) - len(kept),
+        )
 
 
 def require_same_classes(splits: Mapping[str, Split]) -> None:
@@ -73,18 +87,39 @@ def _some(names: set[str]) -> str:
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
 
 
-def from_list(name: str, root: Path, list_file: Path, classes: int | None = None) -> Split:
-    """A split from lines `relative/path label` (cut at the last blank). Raises Fault naming file and line."""
-    files, labels = [], []
+def from_list(
+    name: str, root: Path, list_file: Path, classes: int | None = None, beside: Sequence[Path] = ()
+) -> Split:
+    """A split from lines `relative/path label` (cut at the last blank). Raises Fault naming file and line.
+
+    classes: their number; by default the largest label + 1 of this list and of those of `beside` that exist.
+    """
+    rows = list(_rows(list_file))
+    labels = np.array([label for _, label in rows], dtype=np.int64)
+    if classes is None:
+        others = [label for other in beside if other.is_file() for _, label in _rows(other)]
+        classes = 1 + max(int(labels.max(initial=-1)), max(others, default=-1))
+    files, numbered = tuple(path for path, _ in rows), tuple(map(str, range(classes)))
+    return Split(name, root, files, labels, numbered, (list_file, *beside))
+
+
+def _rows(list_file: Path) -> Iterator[tuple[str, int]]:
     for number, line in _lines(list_file):
         path, _, label = line.rpartition(" ")
-        if not path or not label.isdigit():
+        if not path or not (label.isascii() and label.isdigit()):
             raise Fault("data-corrupt", f"{list_file}:{number}: expected 'relative/path label', got '{line}'")
-        files.append(path)
-        labels.append(int(label))
-    known = max(labels, default=-1) + 1 if classes is None else classes
-    numbered = tuple(map(str, range(known)))
-    return Split(name, root, tuple(files), np.array(labels, dtype=np.int64), numbered, (list_file,))
+        yield path, int(label)
+
+
+def require_published(split: Split, images: int, classes: int) -> None:
+    """Raises Fault (data-corrupt) where a split has as many images as the published one, but other classes.
+
+    Another number of images is somebody's own data, with as many classes as it has.
+    """
+    if len(split) == images and len(split.classes) != classes:
+        said = f"{images:,} images as published, but {len(split.classes):,} classes, expected {classes:,}"
+        listed = ", ".join(map(str, split.sources))
+        raise Fault("data-corrupt", f"{split.name} has {said}; correct the labels in {listed}")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -94,40 +129,53 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def from_class_folders(name: str, root: Path) -> Split:
-    """A split from one folder per class; labels follow the
-    sorted folder names. Hidden folders are no classes.
+    """A split from one folder per class; labels follow the sorted folder names. An image belongs to the class
+    folder it lies below, at any depth. Raises Fault (data-missing) where there is no class, or one is empty.
     """
-    classes = tuple(sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".")))
-    files, labels = [], []
+    classes, endings = class_folders(root), ", ".join(IMAGE_ENDINGS)
+    if not classes:
+        said = f"{root} holds no class folder; expected one sub-folder per class with its images ({endings})"
+        raise Fault("data-missing", f"{name}: {said}")
+    files, labels, sources = list[str](), list[int](), [root]
     for label, folder in enumerate(classes):
-        found = _images(root, folder)
+        found, folders = images_below(root, root / folder)
         if not found:
-            endings = ", ".join(IMAGE_ENDINGS)
             raise Fault("data-missing", f"{name}: class folder {root / folder} holds no image ({endings})")
         files += found
         labels += [label] * len(found)
-    sources = (root, *(root / folder for folder in classes))
-    return Split(name, root, tuple(files), np.array(labels, dtype=np.int64), classes, sources)
+        sources += folders
+    return Split(name, root, tuple(files), np.array(labels, dtype=np.int64), classes, tuple(sources))
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Sorted names of the folders in `root` that stand for classes."""
+    return tuple(
+        sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name))
+    )
 
 
 def from_folder(name: str, root: Path) -> Split:
-    """A split of every image below a folder, unlabelled, sorted
-    by path. Links are followed, hidden folders not.
-    """
-    folders, files = [], []
-    for folder, names in walk(root):
-        folders.append(folder)
-        files += [
-            os.path.relpath(folder / file, root) for file in names if file.lower().endswith(IMAGE_ENDINGS)
-        ]
+    """A split of every image below a folder, unlabelled, sorted by path."""
+    files, folders = images_below(root, root)
     if not files:
         raise Fault("data-missing", f"{name}: no image ({', '.join(IMAGE_ENDINGS)}) below {root}")
-    return Split(name, root, tuple(sorted(files)), None, (), tuple(folders))
+    return Split(name, root, tuple(files), None, (), tuple(folders))
+
+
+def images_below(root: Path, folder: Path) -> tuple[list[str], list[Path]]:
+    """Images below a folder, sorted, as paths from `root`; and the folders that were looked into."""
+    files, folders = list[str](), list[Path]()
+    for place, names in walk(folder):
+        folders.append(place)
+        relative = os.path.relpath(place, root)
+        start = "" if relative == "." else f"{relative}/"
+        files += [start + file for file in names if file.lower().endswith(IMAGE_ENDINGS)]
+    return sorted(files), folders
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below a root with its files' names; links
-    are followed once each, hidden folders left out.
+    """Every folder below a root with its files' names. Links are followed once each, what is hidden is left
+    out.
     """
     seen = set[tuple[int, int]]()
     for folder, inner, names in os.walk(root, followlinks=True):
@@ -136,13 +184,15 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
             inner.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield Path(folder), sorted(names)
+        inner[:] = sorted(name for name in inner if not _hidden(name))
+        yield Path(folder), sorted(name for name in names if not _hidden(name))
 
 
-def _images(root: Path, folder: str) -> list[str]:
-    entries = os.scandir(root / folder)
-    return sorted(f"{folder}/{entry.name}" for entry in entries if entry.name.lower().endswith(IMAGE_ENDINGS))
+def _hidden(name: str) -> bool:
+    """Names that a system or an archiver left: `.x`, among them the `._x.jpg` of macOS, and what Windows
+    keeps thumbnails in.
+    """
+    return name.startswith(".") or name in ("__MACOSX", "Thumbs.db")
 
 
 def require(path: Path, layout: str) -> Path:

@@ -1,4 +1,8 @@
-"""ImageNet-1k, or any images in its layout: folders train/ and val/ with one sub-folder per class."""
+"""ImageNet-1k, or any images in its layout: folders train/ and val/ with one sub-folder per class.
+
+Tiny ImageNet is read as it is unpacked: images one folder below their class, and a val/ that is labelled by a
+file instead of by folders.
+"""
 
 from __future__ import annotations
 
@@ -9,42 +13,121 @@ import numpy as np
 
 from pretrain.base.faults import Fault
 from pretrain.data.dataset import DataSet
-from pretrain.data.split import Split, from_class_folders, from_list, require
+from pretrain.data.split import (
+    Split,
+    class_folders,
+    from_class_folders,
+    from_list,
+    images_below,
+    require,
+)
 
 LAYOUT = (
-    "train/<class>/*.JPEG, val/<class>/*.JPEG; optional meta/train.txt and meta/val.txt with lines "
+    "train/<class>/*.JPEG, val/<class>/*.JPEG (valid/, validation/ or test/ where there is no val/; or "
+    "val/images/*.JPEG with val/val_annotations.txt); optional meta/train.txt and meta/val.txt with lines "
     "'<class>/<file> <label>'; meta/train_1percent.txt and meta/train_10percent.txt for semi-supervised runs"
 )
 # The 1 % and 10 % lists are SimCLR's (google-research/simclr, imagenet_subsets).
 COUNTS = {"train": 1_281_167, "val": 50_000, "train_1percent": 12_811, "train_10percent": 128_116}
+STAND_INS = {"val": ("valid", "validation", "test")}
+FLAT = "images"  # Tiny ImageNet keeps all images of val/ and test/ in this folder
 
 
 def read(root: Path, name: str) -> Split:
     """One of the splits in COUNTS. A list file under meta/ wins over the class folders."""
-    folder = require(root / name.partition("_")[0], LAYOUT)
-    full_name, list_file = f"{root.name}/{name}", root / "meta" / f"{name}.txt"
+    part, full_name, list_file = name.partition("_")[0], f"{root.name}/{name}", root / "meta" / f"{name}.txt"
+    folder, looked = _folder(root, part)
     if not list_file.exists() and "percent" not in name:
-        found = from_class_folders(full_name, folder)
-        return replace(found, sources=(*found.sources, list_file))  # a list that appears would win
+        found = _from_folders(full_name, folder, root)
+        return replace(found, sources=(*found.sources, *looked, list_file))  # what appears there would win
     with require(list_file, LAYOUT).open(encoding="utf-8") as file:
         first = next((line.strip() for line in file if line.strip()), "")
-    bare = "percent" in name and " " not in first and "/" not in first
-    return (
-        _from_simclr_list(full_name, folder, list_file) if bare else from_list(full_name, folder, list_file)
-    )
+    if "percent" in name and " " not in first and "/" not in first:
+        return _from_simclr_list(full_name, folder, list_file)
+    others = [root / "meta" / f"{other}.txt" for other in ("train", "val") if other != name]
+    found = from_list(full_name, folder, list_file, beside=others)
+    return replace(found, sources=(*found.sources, *looked))
+
+
+def _folder(root: Path, part: str) -> tuple[Path, list[Path]]:
+    """The folder of a part, and those that were looked for before it. A stand-in must hold classes."""
+    folder = root / part
+    if folder.exists() or part not in STAND_INS:
+        return require(folder, LAYOUT), []
+    looked = [folder]
+    for name in STAND_INS[part]:
+        place = root / name
+        if place.is_dir() and set(class_folders(place)) - {FLAT}:
+            return place, looked
+        looked.append(place)
+    names = ", ".join(f"{place.name}/" for place in looked)
+    said = f"none of {names} with class folders is there; expected layout: {LAYOUT}"
+    raise Fault("data-missing", f"{folder} is not there: in {root}, {said}")
+
+
+def _from_folders(name: str, folder: Path, root: Path) -> Split:
+    notes = folder / f"{folder.name}_annotations.txt"
+    if notes.is_file() and set(class_folders(folder)) <= {FLAT}:
+        return _from_annotations(name, folder, notes, root / "train")
+    return from_class_folders(name, folder)
+
+
+def _from_annotations(name: str, folder: Path, notes: Path, train: Path) -> Split:
+    """Tiny ImageNet's val/: lines `file<tab>class<tab>box`; labels follow the class folders of train/."""
+    rows = [line.split("\t") for line in notes.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows, start=1):
+        if row != [""] and (len(row) < 2 or not all(row[:2])):
+            got = "\t".join(row)
+            raise Fault("data-corrupt", f"{notes}:{number}: expected 'file<tab>class<tab>box', got '{got}'")
+    pairs = sorted((f"{FLAT}/{row[0]}", row[1]) for row in rows if row != [""])
+    classes = class_folders(train) if train.is_dir() else tuple(sorted({label for _, label in pairs}))
+    number_of = {label: i for i, label in enumerate(classes)}
+    for file, label in pairs:
+        if label not in number_of:
+            raise Fault("data-corrupt", f"{notes}: no class folder in {train} for '{label}' of {file}")
+    labels = np.array([number_of[label] for _, label in pairs], dtype=np.int64)
+    sources = (folder, folder / FLAT, notes, train)
+    return Split(name, folder, tuple(file for file, _ in pairs), labels, classes, sources)
 
 
 def _from_simclr_list(name: str, folder: Path, list_file: Path) -> Split:
-    """SimCLR's lists hold bare names, `n01440764_10043.JPEG`: the class folder is the part before `_`."""
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    number = {label: i for i, label in enumerate(classes)}
-    names = list_file.read_text(encoding="utf-8").split()
-    strange = [file for file in names if file.partition("_")[0] not in number]
-    if strange:
-        raise Fault("data-corrupt", f"{list_file}: no class folder in {folder} for '{strange[0]}'")
-    labels = np.array([number[file.partition("_")[0]] for file in names], dtype=np.int64)
-    files = tuple(f"{file.partition('_')[0]}/{file}" for file in names)
-    return Split(name, folder, files, labels, tuple(classes), (folder, list_file))
+    """SimCLR's lists hold bare names, `n01440764_10043.JPEG`: the class is the longest folder name before a
+    `_`.
+    """
+    classes = class_folders(folder)
+    number, members = {label: i for i, label in enumerate(classes)}, dict[str, list[str]]()
+    names = list_file.read_text(encoding="utf-8").splitlines()
+    names = [file.strip() for file in names if file.strip()]
+    owners = [_class_of(file, number) for file in names]
+    for file, owner in zip(names, owners, strict=True):
+        if not owner:
+            raise Fault("data-corrupt", f"{list_file}: no class folder in {folder} for '{file}'")
+        members.setdefault(owner, []).append(file)
+    places = {
+        file: path for owner in members for file, path in _places(folder, owner, members[owner]).items()
+    }
+    labels = np.array([number[owner] for owner in owners], dtype=np.int64)
+    files = tuple(places[file] for file in names)
+    return Split(name, folder, files, labels, classes, (folder, list_file))
+
+
+def _class_of(file: str, classes: dict[str, int]) -> str:
+    """The longest class that the file's name starts with, followed by `_`; '' where there is none."""
+    start = file
+    while "_" in start:
+        start = start.rpartition("_")[0]
+        if start in classes:
+            return start
+    return ""
+
+
+def _places(folder: Path, label: str, names: list[str]) -> dict[str, str]:
+    """Where below `folder` the images of a class lie: in its folder, or deeper."""
+    direct = {name: f"{label}/{name}" for name in names}
+    if (folder / direct[names[0]]).exists():  # one look per class: lists of ImageNet are long
+        return direct
+    below, _ = images_below(folder, folder / label)
+    return direct | {path.rpartition("/")[2]: path for path in below if path.rpartition("/")[2] in direct}
 
 
 DATASET = DataSet(LAYOUT, read=read, counts=COUNTS)

@@ -26,15 +26,29 @@ def read(root: Path, name: str) -> Split:
     ids = require(lists / f"{name}.txt", LAYOUT).read_text(encoding="utf-8").split()
     if ids != sorted(ids):
         raise Fault("data-corrupt", f"{lists / name}.txt: expected ids in sorted order; sort the file")
-    files = sorted(path for path in lists.glob(f"*_{name}.txt") if path.name.count("_") == 1)
+    files = _class_files(lists, name, ids)
     if not files:
         raise Fault("data-missing", f"{lists} holds no <class>_{name}.txt; expected layout: {LAYOUT}")
     labels = np.stack([_column(path, ids) for path in files], axis=1)
-    classes = tuple(path.name.rpartition("_")[0] for path in files)
+    classes = tuple(path.name.removesuffix(f"_{name}.txt") for path in files)
     images = tuple(f"{i}.jpg" for i in ids)
     return Split(
         f"voc07/{name}", base / "JPEGImages", images, labels, classes, (lists, lists / f"{name}.txt", *files)
     )
+
+
+def _class_files(lists: Path, name: str, ids: list[str]) -> list[Path]:
+    """The files `<class>_<split>.txt`, by class. `cat_left_test.txt` beside `cat_test.txt` is a class of its
+    own if it is on all images of the split; VOC has such files on some images, by pose.
+    """
+    found = sorted(path for path in lists.glob(f"*_{name}.txt") if not path.name.startswith("."))
+    files = {path.name.removesuffix(f"_{name}.txt"): path for path in found}
+    poses = {label for label in files if any(label.startswith(f"{other}_") for other in files)}
+    return [path for label, path in files.items() if label not in poses or _ids(path) == ids]
+
+
+def _ids(path: Path) -> list[str]:
+    return sorted(line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
 
 
 def _column(path: Path, ids: list[str]) -> npt.NDArray[np.int64]:

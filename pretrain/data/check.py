@@ -1,0 +1,42 @@
+"""Every image of a split, looked at before a training of hours. No torch here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from pretrain.data import image
+from pretrain.data.split import Split
+
+AT_A_TIME = 64  # images handed to a process
+
+
+def bad_images(split: Split, processes: int | None = None) -> Iterator[tuple[Path, str]]:
+    """Path and reason of each image that training could not read, in the order of the split.
+
+    Each is decoded exactly as for training, on all cores or in that many processes: a file that is cut short
+    often has a whole header.
+    """
+    # Spawned: a fork would copy the locks that other threads hold, such as CUDA's.
+    pool = ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn"))
+    paths = [split.path(i) for i in range(len(split))]
+    try:
+        for path, reason in zip(paths, pool.map(flaw, paths, chunksize=AT_A_TIME), strict=True):
+            if reason:
+                yield path, reason
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def flaw(path: Path) -> str:
+    """Why the image of a file cannot be read; '' where it can."""
+    try:
+        image.rgb(path)
+    except FileNotFoundError:
+        return "it is not there"
+    except image.UNREADABLE as error:
+        return f"it cannot be decoded ({error})"
+    return ""

@@ -1,0 +1,58 @@
+"""Bad images are listed all at once, and left out where a suite says so, with their number in the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import scenes
+from zoo.plan.datasets import Datasets
+from zoo.show import checks
+from zoo.suites import builtin
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    images = scenes.folder(tmp_path / "images", per_class=4)
+    (images / "train/class0/000.png").write_bytes(b"\x89PNG not really")
+    (images / "val/class1/002.png").write_bytes(b"")
+    suite = tmp_path / "own.toml"
+    suite.write_text(f"variant = 'smoke'\nprotocols = ['imagenet_knn']\n[data]\nimagenet = '{images}'\n")
+    return suite
+
+
+def test_every_bad_image_is_printed_with_its_reason(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert checks.show(str(own), None) == 1
+    said = capsys.readouterr()
+    assert [Path(line).relative_to(own.parent).as_posix() for line in said.out.splitlines()] == [
+        "images/train/class0/000.png",
+        "images/val/class1/002.png",
+    ]
+    assert "imagenet/train: 12 images, 1 bad" in said.err
+    assert "cannot be decoded" in said.err
+
+
+def test_sound_data_are_0_and_absent_data_4(own: Path, tmp_path: Path) -> None:
+    for bad in ("train/class0/000.png", "val/class1/002.png"):
+        (own.parent / "images" / bad).unlink()
+    assert checks.show(str(own), None) == 0
+    own.write_text(own.read_text().replace("/images'", "/nowhere'"))
+    assert checks.show(str(own), None) == 4
+
+
+def test_what_was_printed_can_be_left_out(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checks.show(str(own), None)
+    bad = own.parent / "bad.txt"
+    bad.write_text(capsys.readouterr().out)
+    before = Datasets(builtin.load(str(own), None, {}), own.parent / "known").identity("imagenet/train")
+    own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}")
+    assert checks.show(str(own), None) == 0
+    suite = builtin.load(str(own), None, {})
+    split = suite.split("imagenet/train")
+    assert (len(split), split.excluded, len(split.labels)) == (11, 1, 11)  # type: ignore[arg-type]
+    datasets = Datasets(suite, own.parent / "known")
+    after = datasets.identity("imagenet/train")
+    assert after.fingerprint != before.fingerprint, "other data are another number"
+    bad.write_text("")
+    assert Datasets(suite, own.parent / "known").identity("imagenet/train").fingerprint == before.fingerprint
