@@ -20,7 +20,7 @@ from pretrain.base.settings import changed
 from pretrain.cluster import health, pca
 from pretrain.cluster.kmeans import kmeans
 from pretrain.data import dataset
-from pretrain.data.loader import Batch, open_loader
+from pretrain.data.loader import Batch, Key, open_loader
 from pretrain.data.split import Split
 from pretrain.data.view import Input, centre_view
 from pretrain.methods.deepcluster.method import DeepCluster, uniform_epoch
@@ -162,8 +162,8 @@ class Carrying(Dataset[Any]):
     def __init__(self, images: Dataset[Any], labels: Tensor) -> None:
         self.images, self.labels = images, labels
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Any, Tensor]:
-        return self.images.__getitems__(keys), self.labels[[i for _, i in keys]]  # type: ignore[attr-defined]
+    def __getitems__(self, keys: list[Key]) -> tuple[Any, Tensor]:
+        return self.images.__getitems__(keys), self.labels[[key[1] for key in keys]]  # type: ignore[attr-defined]
 
 
 def epochs_with_labels_of_their_own(
@@ -175,7 +175,7 @@ def epochs_with_labels_of_their_own(
     built, data = made(images)
     inside = open_loader(images, data.recipe.views, data.recipe.input, 0, CPU).images
     dataset: Any = Carrying(inside, built.labels) if carried else inside
-    keys = [[(0, i) for i in range(at, at + 16)] for at in range(0, 48, 16)]
+    keys = [[(0, i, 0) for i in range(at, at + 16)] for at in range(0, 48, 16)]
     loader: Any = DataLoader(
         dataset, batch_sampler=keys, num_workers=1, persistent_workers=True, collate_fn=as_it_is
     )
@@ -187,9 +187,9 @@ def epochs_with_labels_of_their_own(
         if carried:
             dataset.labels = built.labels
         for item in loader:
-            (ids, pixels), served = item if carried else (item, None)
+            (samples, pixels), served = item if carried else (item, None)
             views = [p.permute(0, 3, 1, 2).float() / 255 for p in pixels]
-            built.loss(built.net, Batch(ids, views), At(epoch, 3 * epoch))
+            built.loss(built.net, Batch(torch.from_numpy(samples.ids), views), At(epoch, 3 * epoch))
             used[-1] = served.long() if carried else used[-1]
         right.append(torch.equal(torch.cat(used[-3:]), built.labels.long()))
     return right
@@ -272,12 +272,3 @@ def test_alexnet_and_vgg_have_the_released_layouts() -> None:
         assert [m.shape[2] for m in maps] == (
             [55, 27, 13, 13, 13] if arch == "alexnet" else [224, 112, 56, 28, 14]
         )
-
-
-def test_published_recipes() -> None:
-    paper: Any = recipes("deepcluster")["paper"]
-    assert [r.input.sobel for r in paper] == [True, False, True, True]
-    sobel = paper[0]
-    assert (sobel.clusters, sobel.pca, sobel.kmeans_iterations) == (10_000, 256, 20)
-    assert (sobel.lr, sobel.weight_decay, sobel.batch_size, sobel.epochs) == (0.1, 1e-5, 512, 200)
-    assert sobel.head_momentum == 0

@@ -20,12 +20,11 @@ from pretrain.data import dataset
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.methods.deepclusterv2.method import DeepClusterV2
-from pretrain.nets.batch_norm import ranks_sharing
+from pretrain.nets.batch_norm import LocalBatchNorm1d, ranks_sharing, share_statistics
 from pretrain.train import method
 from pretrain.train.method import At, Loss
 from tests import gloo, scenes
 from tests.train import tiny
-from zoo.suites.suite import recipes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU, START = torch.device("cpu"), At(0, 0)
@@ -194,16 +193,57 @@ def test_two_processes_continue_what_one_has_saved(images: Split, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("world", "ranks"),
-    [(64, 8), (8, 1), (16, 2), (128, 16), (4, 1), (1, 1)],  # of 64, 512, 256, 32, 1024 and 4096 images each
+    [(8, 1), (16, 2), (64, 8), (128, 16)],  # of 512, 256, 64 and 32 images each
 )
 def test_batch_norm_sees_groups_of_512_images(world: int, ranks: int) -> None:
     assert ranks_sharing(512, 4096, world) == ranks
 
 
-def test_batch_norm_groups_that_do_not_fit_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("group", "batch", "world", "said"),
+    [
+        (512, 4096, 4, "a batch of 4096 on 4 processes is 1024 images each, which make no group of 512 "),
+        (
+            512,
+            4096,
+            1,
+            "on one process is 4096 .* use 8, 16, 32, 64, 128, 256, ... processes, or set it to 0",
+        ),
+        (320, 2560, 20, "on 20 processes is 128 .* use 8, 16, 32, 40, 64, 80, ... processes"),
+        (3, 12, 6, "on 6 processes is 2 .* use 4, 12 processes"),
+        (500, 4096, 64, "set it to a divisor of batch_size, or to 0 for the whole batch"),
+        (512, 256, 4, "set it to a divisor of batch_size, or to 0 for the whole batch"),
+    ],
+)
+def test_batch_norm_groups_are_exact_or_refused(group: int, batch: int, world: int, said: str) -> None:
+    with pytest.raises(Fault, match=said) as raised:
+        ranks_sharing(group, batch, world)
+    assert raised.value.reason == "bad-config"
+
+
+def test_the_processes_that_a_refusal_names_work_and_no_others_do() -> None:
+    for world in (w for w in range(1, 97) if 96 % w == 0):
+        if world in (8, 16, 24, 32, 48, 96):  # 12, 6, 4, 3, 2 and 1 images each
+            assert ranks_sharing(12, 96, world) * (96 // world) == 12
+        else:
+            with pytest.raises(Fault, match="use 8, 16, 24, 32, 48, 96 processes"):
+                ranks_sharing(12, 96, world)
+
+
+def test_without_a_group_the_whole_batch_shares() -> None:
     assert ranks_sharing(0, 256, 4) == 4
-    with pytest.raises(Fault, match="does not divide"):
-        ranks_sharing(500, 4096, 64)
+
+
+def _normed() -> list[str]:
+    net = torch.nn.Sequential(torch.nn.BatchNorm2d(2), LocalBatchNorm1d(2), torch.nn.BatchNorm1d(2))
+    shared = share_statistics(torch.nn.ModuleDict({"inside": net}), 0, 4)
+    return [type(module).__name__ for module in shared.modules()][2:]
+
+
+def test_batch_norms_share_statistics_but_for_local_ones(tmp_path: Path) -> None:
+    assert _normed() == ["BatchNorm2d", "LocalBatchNorm1d", "BatchNorm1d"], "one process needs nobody"
+    for found in gloo.run(_normed, 2, tmp_path):
+        assert found == ["SyncBatchNorm", "LocalBatchNorm1d", "SyncBatchNorm"]
 
 
 @pytest.mark.parametrize(
@@ -222,24 +262,3 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 def test_more_prototypes_than_images_are_refused() -> None:
     with pytest.raises(Fault, match="6 prototypes need at least as many images, not 5"):
         changed(tiny("deepclusterv2"), batch_size=4).fits(5, 3)
-
-
-def test_published_recipes() -> None:
-    paper: dict[str, Any] = {
-        r.name.removeprefix("rn50_in1k_deepclusterv2_"): r for r in recipes("deepclusterv2")["paper"]
-    }
-    crops = {name: [(v.count, v.size, v.scale) for v in r.views] for name, r in paper.items()}
-    assert crops == {
-        "400ep_2x160_4x96": [(2, 160, (0.08, 1.0)), (4, 96, (0.05, 0.14))],
-        "400ep_2x224": [(2, 224, (0.08, 1.0))],
-        "800ep_2x224_6x96": [(2, 224, (0.14, 1.0)), (6, 96, (0.05, 0.14))],
-    }
-    for name, r in paper.items():
-        assert r.epochs == int(name[:3])
-        assert (r.batch_size, r.lr, r.weight_decay, r.momentum, r.optimizer) == (4096, 4.8, 1e-6, 0.9, "larc")
-        assert (r.heads, r.prototypes, r.banks, r.dim, r.temperature) == (3, 3000, 2, 128, 0.1)
-        assert (r.kmeans_iterations, r.bn_group, r.input.std) == (10, 512, (0.228, 0.224, 0.225))
-        view = r.views[0]
-        assert (view.jitter, view.jitter_p, view.gray, view.blur, view.blur_sigma) == (
-            (0.8, 0.8, 0.8, 0.2), 0.8, 0.2, 0.5, (0.1, 2.0),
-        )  # fmt: skip

@@ -162,9 +162,12 @@ def test_the_first_line_tells_of_the_initial_clustering_and_every_line_of_sizes_
     made: Any = run.method
     last = (At(0, 2), Loss(torch.zeros(())))
     initial = {"objective_start", "objective", "reseeded", "kmeans_empty"}
+    made.memory.S += 1e-3  # sums that have drifted: whoever rebuilt them would change them
     kept = {name: value.clone() for name, value in made.memories().items()}
     first = made.epoch_diagnostics(run.data, *last)
+    assert all(torch.equal(value, kept[name]) for name, value in made.memories().items())
     made.after_epoch(0)
+    assert torch.equal(made.memory.S, odc.sums(made.memory.F, made.memory.y, len(made.memory.h)))
     second = made.epoch_diagnostics(run.data, *last)
     assert first.keys() - second.keys() == initial
     assert {"size_empty", "size_p50", "size_imbalance", "effective_rank"} <= second.keys()

@@ -23,7 +23,6 @@ from pretrain.methods.swav.recipes import SMALLEST_EPSILON
 from pretrain.train.method import At, Loss, TrainingData
 from tests import gloo
 from tests.train import tiny
-from zoo.suites.suite import recipes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
@@ -199,12 +198,11 @@ def test_prototypes_rest_while_frozen_then_move_on_the_sphere() -> None:
         assert torch.equal(made.prototypes.weight.detach(), kept) == (step < 2)
 
 
-def test_published_recipes() -> None:
-    paper: dict[str, Any] = {r.name: r for r in recipes("swav")["paper"]}
-    assert len(paper) == 9
-    for r in paper.values():
-        assert (r.weight_decay, r.temperature, r.epsilon, r.prototypes) == (1e-6, 0.1, 0.05, 3000)
-        assert (r.optimizer, r.input.std[0]) == ("larc", 0.228)
-    small = paper["rn50_in1k_swav_200ep_bs256_2x224_6x96"]
-    assert (small.lr, small.queue, small.queue_from, small.freeze, small.epochs) == (0.6, 3840, 15, 5005, 200)
-    assert [(v.count, v.size, v.scale) for v in small.views] == [(2, 224, (0.14, 1.0)), (6, 96, (0.05, 0.14))]
+def test_an_epoch_of_the_queue_has_the_steps_of_the_loop() -> None:
+    """50 images in batches of 16: the queue starts after three steps, or four where the last batch is filled
+    up.
+    """
+    assert built().pushed(At(1, 4)) == 16
+    torch.manual_seed(0)
+    padded = swav.SwAV(changed(tiny("swav"), tail="pad"), 50, 0)
+    assert [padded.pushed(At(1, step)) for step in (3, 4, 5)] == [0, 0, 16]

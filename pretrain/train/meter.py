@@ -67,7 +67,9 @@ class Meter:
         return {
             "epoch": progress.epoch + 1,
             "iteration": progress.epoch * run.per_epoch + progress.iteration,
-            "loss": (self.sum / self.steps).item(),
+            "loss": (
+                dist.all_reduce_sum_(self.sum) / (self.steps * dist.world_size())
+            ).item(),  # of all processes
             "lr": lr,
             "images_per_s": self.steps * run.recipe.batch_size / (time.perf_counter() - self.since),
             "seconds": run.seconds,

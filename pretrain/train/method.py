@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.base import dist, registry
+from pretrain.data.augment import Samples, in_order
 from pretrain.data.loader import Batch, Loader, open_loader
 from pretrain.data.split import Split
 from pretrain.data.view import View, centre_view
@@ -57,8 +58,8 @@ class TrainingData:
 
     @property
     def per_epoch(self) -> int:
-        """Steps of an epoch: images short of a batch are left out."""
-        return max(1, len(self.split) // self.recipe.batch_size)
+        """Steps of an epoch."""
+        return self.recipe.per_epoch(len(self.split))
 
     def sweep(self, view: View | None = None, batch_size: int = 256) -> Iterator[Batch]:
         """This rank's contiguous share of all N images in id order, by default as evaluation sees them."""
@@ -73,10 +74,10 @@ class TrainingData:
         A batch over all processes is the same ids in the same order whatever their number.
         """
         each = self.recipe.batch_size // dist.world_size()
-        parts = order[: self.per_epoch * self.recipe.batch_size].reshape(
-            self.per_epoch, dist.world_size(), each
-        )
-        yield from self._loader(views).batches(parts[first:, dist.rank()].reshape(-1), each, epoch)
+        shape = self.per_epoch, dist.world_size(), each
+        whole = np.resize(order, self.per_epoch * self.recipe.batch_size)  # cut, or filled up from its start
+        ours = (part.reshape(shape)[first:, dist.rank()].reshape(-1) for part in in_order(whole))
+        yield from self._loader(views).batches(Samples(*ours), each, epoch)
 
     def _loader(self, views: Sequence[View]) -> Loader:
         """The loader of these views, kept: a small set is decoded once."""

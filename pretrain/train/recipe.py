@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from pretrain.base.faults import Fault
 from pretrain.base.identity import digest
-from pretrain.base.settings import Adaptive, Count, Positive, Probability, Rate, plain, settings
+from pretrain.base.settings import Adaptive, Count, Positive, Probability, Rate, changed, plain, settings
 from pretrain.data.view import Input, View
 
 
@@ -81,7 +81,10 @@ class Recipe(Scheduled):
     name: unique over the zoo; config: what the Config column of a page says, by default the name;
     version: raised by hand when the arithmetic of the method changes;
     batch_size: images per step over all processes; lr: at that batch size, no hidden scaling;
-    precision: of the network's forward and backward (memories, centroids and losses are fp32).
+    tail: what becomes of the images of an epoch that do not fill a batch: they are left out, or the first
+    ids of its order fill it up;
+    precision: of the network's forward and backward: bf16 autocast, tf32 (a GPU's rounded operands), or exact
+    fp32; memories, centroids and losses are fp32 in all of them.
     """
 
     name: str
@@ -91,11 +94,12 @@ class Recipe(Scheduled):
     input: Input
     views: Annotated[tuple[View, ...], Field(min_length=1)]
     batch_size: Positive
+    tail: Literal["drop", "pad"] = "drop"
     lr: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Rate
     optimizer: Literal["sgd", "larc"] = "sgd"
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["bf16", "tf32", "fp32"] = "bf16"
     sync_bn: bool = False
     bn_group: Count = 0  # with sync_bn: images whose batch-norm statistics are shared, 0: the whole batch
     log_every: Positive = 50  # iterations
@@ -111,6 +115,11 @@ class Recipe(Scheduled):
             raise self.misfit(
                 f"a batch of {self.batch_size} is more than the {images} images; lower 'batch_size'"
             )
+
+    def per_epoch(self, images: int) -> int:
+        """Steps of an epoch over this many images."""
+        whole, rest = divmod(images, self.batch_size)
+        return max(1, whole + (self.tail == "pad" and rest > 0))
 
     def techniques(self) -> list[str]:
         """What the recipe trains with, in words of a model card; a method's own come first."""
@@ -130,6 +139,15 @@ class Recipe(Scheduled):
     def misfit(self, said: str) -> Fault:
         """The fault that the recipe and its data do not fit together."""
         return Fault("bad-config", f"{self.name}: {said}")
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def in_bf16(published: R) -> R:
+    """The same recipe in mixed precision, under a name of its own: NAME_bf16."""
+    config = f"{published.config}_bf16" if published.config else ""
+    return changed(published, name=f"{published.name}_bf16", config=config, precision="bf16")
 
 
 # Reporting intervals and the like: they decide what is printed, never a number.

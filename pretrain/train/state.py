@@ -92,7 +92,7 @@ def begin(
     made.to(device).train()
     made.net.to(memory_format=torch.channels_last)
     net: nn.Module = made.net
-    if dist.world_size() > 1:
+    if dist.world_size() > 1 and any(True for _ in made.net.parameters()):
         ids = [device] if device.type == "cuda" else None
         net = DistributedDataParallel(made.net, device_ids=ids, broadcast_buffers=False)
     labels = (
@@ -112,6 +112,9 @@ def save(run: Run) -> None:
     rng = dist.all_gather_rows(_rng(run.data.device)[None])
     if dist.rank() > 0:
         return
+    metrics = run.out / "metrics.jsonl"
+    if metrics.exists():  # a power cut must not take the lines that the state says are written
+        files.flush(metrics)
     state = {
         "key": key(run.recipe, seed=run.data.seed),
         "net": run.method.net.state_dict(),
@@ -146,10 +149,18 @@ def resume(run: Run) -> bool:
     rng = state["rng"].cpu()
     if len(rng) == dist.world_size():
         _set_rng(rng[dist.rank()], run.data.device)
-    if dist.rank() == 0 and (run.out / "metrics.jsonl").exists():
-        os.truncate(run.out / "metrics.jsonl", run.progress.written)
+    if dist.rank() == 0:
+        _cut(run.out / "metrics.jsonl", run.progress)
     dist.barrier()
     return True
+
+
+def _cut(metrics: Path, progress: Progress) -> None:
+    """Takes off the lines written after the state was; a file that has lost lines goes on as it is."""
+    kept = min(progress.written, metrics.stat().st_size) if metrics.exists() else 0
+    if kept:
+        os.truncate(metrics, kept)
+    progress.written = kept
 
 
 def compare_replicas(run: Run) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pretrain.base.settings import Count, Positive, changed, settings
 from pretrain.data.view import Input, View
-from pretrain.train.recipe import KmeansBackend, Recipe
+from pretrain.train.recipe import KmeansBackend, Recipe, in_bf16
 
 TITLE = "DeepCluster"
 SUMMARY = "cluster all features, train on the labels, start again (Caron et al., ECCV 2018, arXiv 1807.05520)"
@@ -47,8 +47,10 @@ _RGB = DeepClusterRecipe(
     views=(View(size=224, rotate=2.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2),),
     epochs=200,
     batch_size=512,
+    tail="pad",  # the last batch of the released runs is short: theirs has as many steps, not as many images
     lr=0.1,
     weight_decay=1e-5,
+    precision="fp32",
 )
 _SOBEL = changed(
     _RGB,
@@ -67,7 +69,7 @@ _ALEXNET = changed(
     lr=0.05,
     hidden=4096,
 )
-PAPER = (
+_RELEASED = (
     _SOBEL,
     _RGB,
     _ALEXNET,
@@ -78,6 +80,7 @@ PAPER = (
         arch="vgg16_bn",
     ),
 )
+PAPER = _RELEASED + tuple(in_bf16(recipe) for recipe in _RELEASED)
 DEMO = (
     changed(
         _SOBEL,
@@ -88,7 +91,9 @@ DEMO = (
         views=(View(size=32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
         epochs=20,
         batch_size=32,  # the head starts afresh every epoch: it needs the steps, and momentum
+        tail="drop",
         lr=0.05,
+        precision="bf16",
         head_momentum=0.9,
         clusters=40,
         pca=64,

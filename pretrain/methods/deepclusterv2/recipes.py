@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pretrain.base.settings import AbovePositive, Positive, changed, settings
 from pretrain.data.view import Input, View
-from pretrain.train.recipe import Cosine, KmeansBackend, Recipe
+from pretrain.train.recipe import Cosine, KmeansBackend, Recipe, in_bf16
 
 TITLE = "DeepCluster-v2"
 SUMMARY = "spherical k-means on features of the last epoch (Caron et al., NeurIPS 2020, arXiv 2006.09882)"
@@ -70,7 +70,7 @@ _400 = DeepClusterV2Recipe(
     sync_bn=True,
     bn_group=512,
 )
-PAPER = (
+_RELEASED = (
     _400,
     changed(_400, name="rn50_in1k_deepclusterv2_400ep_2x224", views=(_VIEW,)),
     changed(
@@ -80,6 +80,7 @@ PAPER = (
         epochs=800,
     ),
 )
+PAPER = _RELEASED + tuple(in_bf16(recipe) for recipe in _RELEASED)
 DEMO = (
     changed(
         _400,

@@ -33,6 +33,7 @@ from pretrain.data.loader import Batch
 from pretrain.methods.odc import memory as memories
 from pretrain.methods.odc.recipes import ODCRecipe
 from pretrain.nets import archs, heads
+from pretrain.nets.batch_norm import LocalBatchNorm1d
 from pretrain.train.method import At, Loss, Method, TrainingData, autocast, evaluating, head_apart
 
 ADVICE = "try a lower learning rate, fewer clusters, a larger 'min_cluster', or init_bn = 'calibrated'"
@@ -61,9 +62,10 @@ class ODC(Method):
 
     def _neck(self, inside: int) -> nn.Module:
         recipe = self.recipe
+        norm = LocalBatchNorm1d if recipe.neck_bn == "local" else nn.BatchNorm1d
         return nn.Sequential(
             nn.Linear(inside, recipe.hidden),
-            nn.BatchNorm1d(recipe.hidden, momentum=recipe.neck_bn_momentum, affine=False),
+            norm(recipe.hidden, momentum=recipe.neck_bn_momentum, affine=False),
             nn.ReLU(inplace=True),
             nn.Dropout(recipe.dropout),
             nn.Linear(recipe.hidden, recipe.dim),
@@ -94,9 +96,15 @@ class ODC(Method):
         self.previous, self.initial = self.memory.y.clone(), health.of_kmeans(found)[None]
 
     def _calibrate(self, data: TrainingData) -> None:
-        """Batch-norm statistics of the untrained network from up to
-        200 batches; without them its features collapse.
+        """Batch-norm statistics of the untrained network from up to 200 batches; without them its features
+        collapse.
+
+        Whole batches, as many on every process: one image has no variance, and whoever shares statistics
+        must come as often as the others.
         """
+        least = len(data.split) // dist.world_size()
+        size = min(256, least)
+        many = min(200, least // size)
         norms = [
             module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ]
@@ -104,7 +112,7 @@ class ODC(Method):
         for norm in norms:
             norm.momentum = None  # cumulative average
         with torch.no_grad(), autocast(data.device, self.recipe.precision):
-            for batch in itertools.islice(data.sweep(), 200):
+            for batch in itertools.islice(data.sweep(batch_size=size), many):
                 self.net(batch.views)
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pretrain.base.settings import Count, Positive, Rate, changed, settings
 from pretrain.data.view import Input, View
-from pretrain.train.recipe import KmeansBackend, Recipe, Step
+from pretrain.train.recipe import KmeansBackend, Recipe, Step, in_bf16
 
 TITLE = "Online Deep Clustering"
 SUMMARY = "clustering and training in the same iteration (Zhan et al., CVPR 2020, arXiv 2006.10645)"
@@ -23,6 +23,9 @@ class ODCRecipe(Recipe):
     hidden: Positive = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     neck_bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.001
+    # With sync_bn on several GPUs: whether the neck's batch norm shares its statistics, too, or each process
+    # has its own, as in the released runs.
+    neck_bn: Literal["sync", "local"] = "sync"
     head_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     memory_momentum: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_cluster: Count = 20  # m
@@ -47,32 +50,38 @@ class ODCRecipe(Recipe):
         return [TITLE, "k-means pseudo-labels", "Sample and centroid memory", *super().techniques()]
 
 
-PAPER = (
-    ODCRecipe(
-        name="odc_resnet50_8xb64-steplr-440e_in1k",
-        config="resnet50_8xb64-steplr-440e",
-        arch="resnet50",
-        input=Input(size=224, resize=256),
-        views=(View(size=224, rotate=2.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2),),
-        epochs=440,
-        batch_size=512,
-        lr=0.06,
-        weight_decay=1e-5,
-        schedule=Step(milestones=(400,), gamma=0.4),
-        sync_bn=True,
-    ),
+_RELEASED = ODCRecipe(
+    name="odc_resnet50_8xb64-steplr-440e_in1k",
+    config="resnet50_8xb64-steplr-440e",
+    arch="resnet50",
+    input=Input(size=224, resize=256),
+    views=(View(size=224, rotate=2.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2),),
+    epochs=440,
+    batch_size=512,
+    tail="pad",  # 2503 steps, as released; the last of those had 144 images, ours is filled up to 512
+    lr=0.06,
+    weight_decay=1e-5,
+    schedule=Step(milestones=(400,), gamma=0.4),
+    precision="fp32",
+    sync_bn=True,
+    neck_bn="local",
 )
+PAPER = (_RELEASED, in_bf16(_RELEASED))
 DEMO = (
     changed(
         PAPER[0],
         name="odc_resnet10-narrow_demo",
+        version=2,
         config="resnet10-narrow",
         arch="resnet10_narrow",
         input=Input(size=32, resize=32),
         views=(View(size=32, scale=(0.35, 1.0), rotate=8.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
         epochs=60,
         batch_size=128,
+        tail="drop",
         schedule=Step(milestones=(52,), gamma=0.4),
+        precision="bf16",
+        neck_bn="sync",
         clusters=100,
         min_cluster=10,
         dropout=0.2,

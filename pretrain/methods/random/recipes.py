@@ -8,6 +8,7 @@ from pretrain.train.recipe import Recipe
 
 TITLE = "Random"
 SUMMARY = "the untrained backbone: the floor that every method must beat"
+FOLLOWS = ("arch", "input")  # what it takes over of settings for models that are trained
 
 
 PAPER = (

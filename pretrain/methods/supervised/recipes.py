@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pretrain.base.settings import Positive, changed, settings
 from pretrain.data.view import Input, View
-from pretrain.train.recipe import Recipe, Step
+from pretrain.train.recipe import Recipe, Step, in_bf16
 
 TITLE = "Supervised"
 SUMMARY = "cross-entropy on the true labels: the reference row above the self-supervised ones"
@@ -24,20 +24,20 @@ class SupervisedRecipe(Recipe):
             raise self.misfit(f"the images are of {classes} classes, not {self.classes}; set 'classes'")
 
 
-PAPER = (
-    SupervisedRecipe(
-        name="supervised_resnet50_8xb32-steplr-90e_in1k",
-        config="resnet50_8xb32-steplr-90e",
-        arch="resnet50",
-        input=Input(size=224, resize=256),
-        views=(View(size=224),),
-        epochs=90,
-        batch_size=256,
-        lr=0.1,
-        weight_decay=1e-4,
-        schedule=Step(milestones=(30, 60)),
-    ),
+_RELEASED = SupervisedRecipe(
+    name="supervised_resnet50_8xb32-steplr-90e_in1k",
+    config="resnet50_8xb32-steplr-90e",
+    arch="resnet50",
+    input=Input(size=224, resize=256),
+    views=(View(size=224),),
+    epochs=90,
+    batch_size=256,
+    lr=0.1,
+    weight_decay=1e-4,
+    schedule=Step(milestones=(30, 60)),
+    precision="fp32",
 )
+PAPER = (_RELEASED, in_bf16(_RELEASED))
 DEMO = (
     changed(
         PAPER[0],
@@ -49,6 +49,7 @@ DEMO = (
         epochs=20,
         batch_size=128,
         schedule=Step(milestones=(10, 17)),
+        precision="bf16",
         classes=10,
     ),
 )

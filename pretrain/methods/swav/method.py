@@ -37,7 +37,7 @@ class SwAV(Method):
 
     def __init__(self, recipe: SwAVRecipe, n: int, seed: int) -> None:
         super().__init__(recipe, n, seed)
-        self.recipe, self.per_epoch = recipe, max(1, n // recipe.batch_size)
+        self.recipe, self.per_epoch = recipe, recipe.per_epoch(n)
         backbone = archs.build(recipe.arch, recipe.input, seed)
         neck = heads.projector(backbone.dim, recipe.hidden, recipe.dim)
         self.net = heads.Network(backbone, neck, Prototypes(recipe.prototypes, recipe.dim))

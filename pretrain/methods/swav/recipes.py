@@ -64,6 +64,7 @@ _400 = SwAVRecipe(
     weight_decay=1e-6,
     optimizer="larc",
     schedule=Cosine(warmup=10, start=0.0625, final=0.001),
+    precision="bf16",  # the released runs, too, were mixed: apex O1, fp16
     sync_bn=True,
     bn_group=512,
 )
@@ -76,7 +77,7 @@ _BATCH_256 = changed(
     freeze=5005,
     queue=3840,
 )
-_WIDE = changed(_400, views=(_VIEW, changed(_SMALL, count=4)), bn_group=256)
+_WIDE = changed(_400, version=2, views=(_VIEW, changed(_SMALL, count=4)), hidden=8192, bn_group=256)
 PAPER = (
     _400,
     changed(_400, name="rn50_in1k_swav_100ep_2x224_6x96", epochs=100),
@@ -90,6 +91,7 @@ PAPER = (
         _WIDE,
         name="rn50w4_in1k_swav_400ep_2x224_4x96",
         arch="resnet50w4",
+        views=(changed(_VIEW, scale=(0.08, 1.0)), changed(_SMALL, count=4, scale=(0.08, 0.14))),
         batch_size=2560,
         bn_group=320,
         queue=2560,
