@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import cache
+from benchmarks.cache import Array
 from benchmarks.contract.task import Task
-from pretrain.base import files
 from pretrain.base.faults import Fault
-from pretrain.base.identity import digest
 from pretrain.base.settings import plain
 from pretrain.data.loader import open_loader
 from pretrain.data.split import Split
 from pretrain.data.view import View
 from pretrain.nets.backbone import Backbone
-from pretrain.nets.checkpoint import describe
 
-Array = np.ndarray[Any, np.dtype[np.float32]]
 Take = Callable[[Backbone, Tensor], list[Tensor]]
 BATCH = 256
 POOLED = 9216  # largest flattened size of a pooled map; ResNet-50 at 224: 9216, 9216, 8192, 9216, 8192
@@ -57,31 +53,18 @@ def pooled(task: Task, role: str, view: View, limit: int) -> list[Array]:
     def take(backbone: Backbone, x: Tensor) -> list[Tensor]:
         return [m.flatten(1) for m in pool(backbone.stages(x), limit)]
 
-    return _cached(task, role, view, f"pooled-{limit}", take, count=5)
+    return _cached(task, role, view, f"pooled-{limit}", take)
 
 
 def average(task: Task, role: str, view: View) -> Tensor:
     """Globally averaged features float32 (N, dim) of a split."""
-    array = _cached(task, role, view, "average", lambda backbone, x: [backbone(x)], count=1)[0]
+    array = _cached(task, role, view, "average", lambda backbone, x: [backbone(x)])[0]
     return torch.from_numpy(np.array(array))
 
 
-def _cached(task: Task, role: str, view: View, kind: str, take: Take, count: int) -> list[Array]:
-    weights = describe(task.checkpoint).identity()
-    name = digest([weights, task.fingerprints[role], plain(view), kind, task.device.type])
-    paths = [task.cache / f"{name}-{i + 1}.npy" for i in range(count)]
-    if not all(path.exists() for path in paths):
-        for path, array in zip(paths, _extract(task, task.splits[role], view, take), strict=True):
-            _store(path, array)
-    return [np.load(path, mmap_mode="r") for path in paths]
-
-
-def _store(path: Path, array: Array) -> None:
-    def save(aside: Path) -> None:
-        with aside.open("wb") as file:
-            np.save(file, array)
-
-    files.write(path, save)
+def _cached(task: Task, role: str, view: View, kind: str, take: Take) -> list[Array]:
+    what = {"data": task.fingerprints[role], "view": plain(view), "kind": kind}
+    return cache.arrays(task, what, lambda: _extract(task, task.splits[role], view, take))
 
 
 @torch.no_grad()
@@ -104,14 +87,6 @@ def _extract(task: Task, split: Split, view: View, take: Take) -> list[Array]:
     if not all(np.isfinite(array).all() for array in arrays):
         raise Fault("nan", f"features of {split.name} are not finite")
     return arrays
-
-
-def pixels(task: Task, role: str, view: View) -> Tensor:
-    """The normalised pixels of a view, flattened, float32 (N,
-    3 * S * S): the floor that features must beat.
-    """
-    array = _cached(task, role, view, "pixels", lambda _, x: [x.contiguous().flatten(1)], count=1)[0]
-    return torch.from_numpy(np.array(array))
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -14,21 +14,20 @@ import torch.nn.functional as nnf
 from benchmarks import features
 from benchmarks.contract.protocol import catalogue
 from benchmarks.contract.task import Task
+from benchmarks.mm.bridge.archs import RESNETS
 from benchmarks.protocols.detection import protocol as detection
 from benchmarks.protocols.knn import run as knn
 from benchmarks.protocols.knn.protocol import KnnSettings
-from benchmarks.protocols.linear import protocol as linear
 from benchmarks.protocols.segmentation import protocol as segmentation
 from benchmarks.protocols.semi_supervised import protocol as semi
 from benchmarks.protocols.semi_supervised.run import Setting, hold_out
 from benchmarks.protocols.voc_svm import protocol as voc_svm
 from benchmarks.protocols.voc_svm import run as svm_run
-from benchmarks.solvers.heads import Heads, hits
 from benchmarks.solvers.voc_svm import FullSvm
 from pretrain.data.sets import imagenet
 from pretrain.data.split import Split
 from pretrain.data.view import Input, View
-from pretrain.nets import checkpoint
+from pretrain.nets import archs, checkpoint, plain
 from pretrain.nets.archs import build
 from tests import scenes
 
@@ -86,43 +85,6 @@ def test_knn_weights_matter() -> None:
     assert ranked[0][0, 0].item() == 0
 
 
-def test_hits_count_the_first_and_the_first_five() -> None:
-    logits = torch.tensor([[5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0]])
-    assert hits(logits, torch.tensor([0, 4, 5])).tolist() == [1, 2]
-
-
-def test_heads_normalise_without_scale_and_shift() -> None:
-    maps = [torch.rand(4, c, s, s) for c, s in ((8, 8), (8, 8), (16, 4), (32, 2), (64, 1))]
-    heads = Heads(maps, 7, 128)
-    assert all(not list(norm.parameters()) for norm in heads.norms)
-    assert [layer.in_features for layer in heads.linears] == [128, 128, 64, 128, 64, 64]
-    assert [tuple(logits.shape) for logits in heads(maps, maps[-1].mean((2, 3)))] == [(4, 7)] * 6
-
-
-def rates(solver: linear.Solver) -> list[float]:
-    gamma, drops = solver.schedule.gamma, solver.schedule.milestones
-    return [solver.lr * gamma ** sum(epoch >= m for m in drops) for epoch in range(solver.epochs)]
-
-
-def test_linear_settings_are_the_published_ones() -> None:
-    imagenet, inat, places = linear.PAPER
-    assert rates(imagenet.settings.features) == pytest.approx([1e-2] * 30 + [1e-3] * 30 + [1e-4] * 30)
-    assert rates(imagenet.settings.average) == pytest.approx([30] * 60 + [3] * 20 + [0.3] * 20)
-    assert rates(inat.settings.features) == pytest.approx(
-        [1e-2] * 24 + [1e-3] * 24 + [1e-4] * 24 + [1e-5] * 12
-    )
-    assert rates(places.settings.features) == pytest.approx([1e-2] * 7 + [1e-3] * 7 + [1e-4] * 7 + [1e-5] * 7)
-    heads, average = imagenet.settings.views
-    assert heads.jitter == (0.4, 0.4, 0.4, 0.0)
-    assert heads.lighting == 0.1
-    assert average.jitter == (0.0, 0.0, 0.0, 0.0)
-    assert places.settings.views[0].geometry == "random-crop"
-    for protocol in linear.PAPER:
-        solver = protocol.settings.features
-        assert (solver.weight_decay, solver.nesterov, protocol.settings.batch_size) == (1e-4, True, 256)
-        assert (protocol.settings.average.weight_decay, protocol.settings.average.nesterov) == (0.0, False)
-
-
 def test_semi_supervised_settings_are_the_published_ones() -> None:
     one, ten = semi.PAPER
     assert (one.settings.weight_decay, ten.settings.weight_decay) == (5e-4, 1e-4)
@@ -158,6 +120,18 @@ def test_every_variant_offers_the_same_protocols() -> None:
     assert [p.name for p in (*detection.TINY, *segmentation.TINY)] == foreign
 
 
+@pytest.mark.parametrize("variant", ["paper", "demo"])
+def test_foreign_trainers_run_every_resnet_and_say_why_nothing_else(variant: str) -> None:
+    for protocol in catalogue(variant).values():
+        unfit = {arch: fault for arch in archs.ARCHS if (fault := protocol.unfit(arch))}
+        assert set(unfit) == (set(archs.ARCHS) - set(RESNETS) if protocol.roots else set())
+        assert set(plain.ARCHS) <= set(unfit) or not protocol.roots
+        for arch, fault in unfit.items():
+            assert fault.reason == "bad-config"
+            assert f"{protocol.name} runs on resnet50" in str(fault)
+            assert f"architecture {arch};" in str(fault)
+
+
 def task(work: Path, resize: int = 8, version: int = 1, data: str = "", **splits: Split) -> Task:
     """A task on an untrained network whose tensors are always the same; data: in place of a fingerprint."""
     path = work / f"{resize}.safetensors"
@@ -189,10 +163,16 @@ def test_cached_features_are_those_of_one_preprocessing_and_of_their_data(tmp_pa
 def test_a_cached_svm_is_of_one_preprocessing_version_and_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = FullSvm(torch.zeros(1), (1.0,), torch.zeros(1, 1))
-    monkeypatch.setattr(svm_run, "full_svm", lambda *_, **__: done)
-    monkeypatch.setattr(features, "pooled", lambda *_: [np.zeros((1, 1), dtype=np.float32)] * 5)
-    split = Split("x", tmp_path, (), np.zeros((0, 1), dtype=np.int64), ("a",))
+    made = []
+
+    def solve(*_: Any, **__: Any) -> FullSvm:
+        made.append(1)
+        return FullSvm(torch.zeros(1), (1.0,), torch.zeros(1, 1))
+
+    monkeypatch.setattr(svm_run, "full_svm", solve)
+    monkeypatch.setattr(features, "pooled", lambda *_: [np.zeros((6, 1), dtype=np.float32)] * 5)
+    labels = np.repeat([[0], [1]], 3, axis=0)
+    split = Split("x", tmp_path, ("",) * 6, labels, ("a",))
     for resize, version, data in ((8, 1, ""), (8, 1, ""), (12, 1, ""), (12, 2, ""), (12, 2, "other")):
         svm_run.full(task(tmp_path, resize, version, data, train=split, test=split))
-    assert len(list((tmp_path / "cache").glob("svm-*.json"))) == 4
+    assert len(made) == 4 * len(svm_run.LAYERS)

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.contract.table import Column, Table
 from pretrain.base import registry
 from pretrain.base.faults import Fault, unknown
+from pretrain.base.numerics import Numerics
+from pretrain.base.settings import plain
 from pretrain.data.fingerprint import Inventory
 
 if TYPE_CHECKING:
     from benchmarks.contract.task import Outcome, Task
 
 PACKAGE = "benchmarks.protocols"
+LIBRARIES = ("torch", "numpy", "pillow")  # whose version decides a number that our own code computes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +35,10 @@ class Protocol:
     data: role -> 'dataset/split', for instance {'train': 'imagenet/train'}; roots: data sets that a foreign
     trainer reads as a whole, and inventory(root, settings) the files of them that it reads; report_on: the
     role or part that is scored; choose: in words, how the numbers shown are chosen; frozen: the backbone must
-    come back unchanged; packages: libraries whose version decides the number; unavailable(): a fault, if it
-    cannot run here; table, columns, row: where its numbers stand (row: what tells its row from another
-    protocol's of the same table); place: benchmarks, and so tables and columns, come in this order; function:
-    of run.py.
+    come back unchanged; packages: libraries whose version decides the number; numerics: of its arithmetic on
+    a GPU; unavailable(): a fault, if it cannot run here; archs: architectures that it can run, none: all;
+    table, columns, row: where its numbers stand (row: what tells its row from another protocol's of the same
+    table); place: benchmarks, and so tables and columns, come in this order; function: of run.py.
     """
 
     name: str
@@ -47,8 +52,10 @@ class Protocol:
     report_on: str
     choose: str
     frozen: bool = True
-    packages: tuple[str, ...] = ()
+    packages: tuple[str, ...] = LIBRARIES
+    numerics: Numerics = "fp32"
     unavailable: Callable[[], Fault | None] = field(default=lambda: None)
+    archs: tuple[str, ...] = ()
     table: Table
     columns: tuple[Column, ...]
     row: str = ""
@@ -56,6 +63,25 @@ class Protocol:
     function: str = "run"
     family: str = ""  # the folder that declares it; filled in by `catalogue`
     notes: tuple[str, ...] = ()  # settings that followed from others in a suite, a sentence each
+
+    def unfit(self, arch: str) -> Fault | None:
+        """Why it cannot run on a backbone of this architecture, None where it can."""
+        if not self.archs or arch in self.archs:
+            return None
+        said = f"{self.name} runs on {', '.join(self.archs)}, this model is of architecture {arch}"
+        return Fault("bad-config", f"{said}; leave this benchmark out for it")
+
+    def rule(self) -> dict[str, Any]:
+        """What of the protocol decides its number, as JSON values."""
+        return {"protocol": self.name, "settings": plain(self.settings), **self.arithmetic()}
+
+    def arithmetic(self) -> dict[str, Any]:
+        """What decides any array that the protocol computes, whatever its settings."""
+        return {
+            "version": self.version,
+            "packages": {name: version(name) for name in self.packages},
+            "numerics": self.numerics,
+        }
 
     def load(self) -> Callable[[Task], Outcome]:
         """The function of its folder that carries it out; this imports torch."""
@@ -71,6 +97,15 @@ def catalogue(variant: str) -> dict[str, Protocol]:
         for protocol in getattr(registry.load(PACKAGE, family, "protocol"), variant.upper())
     ]
     return {protocol.name: protocol for protocol in sorted(declared, key=lambda p: (p.place, p.name))}
+
+
+@cache
+def version(package: str) -> str | None:
+    """Of an installed package, without what its build adds (`+cu128`); None where it is not installed."""
+    try:
+        return metadata.version(package).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def choose(known: Mapping[str, Protocol], names: list[str]) -> list[Protocol]:

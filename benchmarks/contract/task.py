@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.contract.protocol import Protocol
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """What a run found: its scores, and what else a reader may want to know (per-class values, counts)."""
+    """What a run found: its scores, and what else a reader may want to know (per-class values, counts).
+
+    missing: why a score that the protocol declares could not be computed, by its name.
+    """
 
     scores: list[Score]
     facts: dict[str, Any]
+    missing: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from benchmarks import features
 from benchmarks.contract.score import Score, Spread
 from benchmarks.contract.task import Outcome, Task
+from benchmarks.solvers.classes import require_classes
 from pretrain.cluster import agreement
 from pretrain.cluster.kmeans import kmeans
 from pretrain.data.view import centre_view
@@ -18,7 +19,11 @@ MEASURES = {"nmi": agreement.nmi, "ami": agreement.ami, "ari": agreement.ari, "p
 
 
 def run(task: Task) -> Outcome:
-    """Agreement of clusters with classes over the restarts; frozen backbone."""
+    """Agreement of clusters with classes over the restarts; frozen backbone.
+
+    Raises Fault (bad-config) on images of one class: one cluster agrees with it perfectly.
+    """
+    require_classes(task, "val")
     settings, split = task.protocol.settings, task.splits["val"]
     x = F.normalize(features.average(task, "val", centre_view(task.backbone.input)).to(task.device))
     y = torch.from_numpy(split.labels).to(task.device)

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.contract.protocol import Protocol
+from benchmarks.contract.protocol import LIBRARIES, Protocol
 from benchmarks.contract.table import Column, Table
+from benchmarks.mm.bridge.archs import RESNETS
 from benchmarks.mm.bridge.launch import missing
 from benchmarks.mm.bridge.settings import Detection
 from benchmarks.mm.checks import inventory
 from pretrain.base.settings import changed
 
-PACKAGES = ("mmdet", "mmengine")
+# mmcv brings compiled operators, mmcv-lite none: which of the two is there says where they come from.
+PACKAGES = (
+    *LIBRARIES,
+    "torchvision",
+    "mmengine",
+    "mmdet",
+    "mmcv",
+    "mmcv-lite",
+    "pycocotools",
+    "opencv-python",
+)
 SECTION = "Detection"
 
 VOC0712 = Protocol(
@@ -43,6 +54,7 @@ VOC0712 = Protocol(
     frozen=False,
     packages=PACKAGES,
     unavailable=missing,
+    archs=RESNETS,
     table=Table(
         heading="Pascal VOC 2007 + 2012",
         section=SECTION,
@@ -75,6 +87,7 @@ COCO17 = Protocol(
     frozen=False,
     packages=PACKAGES,
     unavailable=missing,
+    archs=RESNETS,
     table=Table(heading="COCO2017", section=SECTION),
     columns=tuple(
         Column(f"m{name}({kind})" if name == "AP" else f"{name}({kind})", f"{kind.lower()}_{name}", digits=1)

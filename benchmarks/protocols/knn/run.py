@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import itertools
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,33 @@ from benchmarks import features
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome, Task
 from benchmarks.protocols.knn.protocol import KnnSettings
+from benchmarks.solvers.classes import require_classes
+from pretrain.base.settings import changed
 from pretrain.data.view import centre_view
 
 
 def run(task: Task) -> Outcome:
-    """Top-1 and top-5 for every k; frozen backbone."""
-    settings, view = task.protocol.settings, centre_view(task.backbone.input)
+    """Top-1 and top-5 for every k that there are training images for; frozen backbone."""
+    require_classes(task, "train")
+    settings, view, missing = task.protocol.settings, centre_view(task.backbone.input), beyond(task)
+    ks = tuple(k for k in settings.ks if f"k{k}_top1" not in missing)
+    if not ks:
+        return Outcome([], {}, missing)
+    settings = changed(settings, ks=ks)
     bank, queries = (features.average(task, role, view) for role in ("train", "val"))
     y, truth = (torch.from_numpy(task.splits[role].labels) for role in ("train", "val"))
     scores = score(bank, y, queries, truth, settings, task.device)
-    if settings.raw_pixels:
-        bank, queries = (features.pixels(task, role, view) for role in ("train", "val"))
-        raw = score(bank, y, queries, truth, settings, task.device)
-        scores += [replace(s, name=f"raw_pixels_{s.name}", note="pixels instead of features") for s in raw]
-    return Outcome(scores, {})
+    return Outcome(scores, {}, missing)
+
+
+def beyond(task: Task) -> dict[str, str]:
+    """Why the scores of each k above the number of training images are missing."""
+    settings, train = task.protocol.settings, task.splits["train"]
+    return {
+        f"k{k}_top{top}": f"{train.name} has {len(train)} images, fewer than k={k}"
+        for k, top in itertools.product(settings.ks, (1, 5))
+        if k > len(train)
+    }
 
 
 def score(

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.contract.protocol import Protocol
+from benchmarks.contract.protocol import LIBRARIES, Protocol
 from benchmarks.contract.table import Column, Table
+from benchmarks.mm.bridge.archs import RESNETS
 from benchmarks.mm.bridge.launch import missing
 from benchmarks.mm.bridge.settings import Segmentation
 from benchmarks.mm.checks import inventory
 from pretrain.base.settings import changed
 
-PACKAGES = ("mmsegmentation", "mmengine")
+PACKAGES = (*LIBRARIES, "torchvision", "mmengine", "mmsegmentation", "mmcv", "mmcv-lite", "opencv-python")
 SECTION = "Segmentation"
 
 VOC12AUG = Protocol(
@@ -43,6 +44,7 @@ VOC12AUG = Protocol(
     frozen=False,
     packages=PACKAGES,
     unavailable=missing,
+    archs=RESNETS,
     table=Table(heading="Pascal VOC 2012 + Aug", section=SECTION),
     columns=(Column("mIOU", "mIoU"),),
     place=70,

@@ -4,7 +4,8 @@ reported.
 OpenSelfSup's and MMSelfSup's recipe: backbone, global average, linear head, everything trains (batch norm
 too), 20 epochs, SGD with drops by 0.2 after epochs 12 and 16. The field picks the best of nine by top-1 on
 the validation split; that is the number here. Beside it stands an honest one: the setting picked on a fifth
-of the labelled images held out from a second run of the grid.
+of the labelled images held out from a second run of the grid. A backbone with a Sobel front-end has one
+published setting, learning rate 0.01 with multiplier 1, and gets that one: nothing is chosen for it.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from pretrain.train.recipe import Schedule, Scheduled, Step
 
 @settings
 class SemiSettings(Scheduled):
-    """lrs x head_multipliers is the grid; honest: also choose
-    on held-out training images (doubles the cost).
+    """lrs x head_multipliers is the grid; honest: also choose on held-out training images (doubles the cost);
+    sobel: the one (lr, multiplier) of a backbone with a Sobel front-end, None: it gets the grid, too.
+
+    Raises ValueError on a rate or multiplier given twice.
     """
 
     weight_decay: Rate
     view: View
     lrs: Annotated[tuple[AbovePositive, ...], Field(min_length=1)] = (0.1, 0.01, 0.001)
     head_multipliers: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 10, 100)
+    sobel: tuple[AbovePositive, Positive] | None = None
     epochs: Positive = 20
     schedule: Schedule = Step(milestones=(12, 16), gamma=0.2)
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -38,6 +42,15 @@ class SemiSettings(Scheduled):
     precision: Literal["fp32", "bf16"] = "fp32"
     honest: bool = True
     held_out: Annotated[int, Field(ge=2)] = 5  # every fifth labelled image of each class
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("lrs", "head_multipliers"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(
+                    f"{name} must differ from each other, got {list(given)}; leave out the repeated"
+                )
 
 
 TABLE = Table(
@@ -53,10 +66,11 @@ def _percent(percent: str, place: int, title: str, weight_decay: float) -> Proto
         name=f"imagenet_{percent}pct",
         title=title,
         source="OpenSelfSup and MMSelfSup 0.x, imagenet_1percent and imagenet_10percent; lists of SimCLR",
-        settings=SemiSettings(weight_decay=weight_decay, view=View(size=224)),
+        version=2,  # one setting for Sobel backbones, deterministic cuDNN
+        settings=SemiSettings(weight_decay=weight_decay, view=View(size=224), sobel=(0.01, 1)),
         data={"train": f"imagenet/train_{percent}percent", "val": "imagenet/val"},
         report_on="val",
-        choose="best of nine settings by top-1 on val, last epoch, as published",
+        choose="best of nine settings by top-1 on val, last epoch, as published; Sobel: one setting",
         frozen=False,
         table=TABLE,
         columns=(
@@ -76,7 +90,7 @@ PAPER = (
 
 
 def _small(protocol: Protocol, epochs: int, drops: tuple[int, int]) -> Protocol:
-    """The same grid on the embedded scenes: digits are not flipped, batches fit the lists."""
+    """The same grid on the embedded scenes, for Sobel too: digits are not flipped, batches fit the lists."""
     given = changed(
         protocol.settings,
         view=View(size=32, scale=(0.5, 1.0), flip=0.0),
@@ -85,6 +99,7 @@ def _small(protocol: Protocol, epochs: int, drops: tuple[int, int]) -> Protocol:
         batch_size=32,
         precision="bf16",
         honest=False,
+        sobel=None,
     )
     return replace(protocol, settings=given)
 
