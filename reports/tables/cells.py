@@ -7,14 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
-from typing import NamedTuple
+from statistics import fmean, stdev
+from typing import Literal, NamedTuple
 
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.result import Result
+from benchmarks.contract.score import Better, Score, best
 from benchmarks.contract.table import Column
+from pretrain.base.faults import printable
 
 Found = Sequence[tuple[Path, Result]]
+NAME = 100  # characters of a name in a cell
 
 
 class Missing(NamedTuple):
@@ -24,6 +27,8 @@ class Missing(NamedTuple):
     why: str
 
 
+Mark = Literal["", "best", "grey"]
+ABSENT = "–"  # a record says why it has no such score
 NOT_ASKED = Missing("not asked", "was not asked for")
 
 
@@ -44,32 +49,63 @@ class Row:
 
 
 class Cell(NamedTuple):
-    """Text of a cell and the record it comes from."""
+    """Text of a cell, the record it comes from, and those of further seeds.
+
+    value: the number, unrounded, with the digits it is shown with and which direction is better; mark: the
+    best of its column, or grey for what cannot be compared; gain: a difference, in words.
+    """
 
     text: str
     link: Path | None = None
+    more: tuple[Path, ...] = ()
+    value: float | None = None
+    digits: int = 2
+    better: Better = ""
+    mark: Mark = ""
+    gain: str = ""
 
 
 def cell(row: Row, protocol: Protocol, column: Column) -> Cell:
-    """The cell of a column in a model's row."""
+    """The cell of a column in a model's row: of several seeds the mean, the sample standard deviation, n."""
     found = row.found(protocol.name)
     if isinstance(found, Missing):
         return Cell(found.word)
-    scores = [record.score(column.score) for _, record in found]
-    known = [score for score in scores if score is not None]
-    if len(known) < len(scores):
+    link, more = found[0][0], tuple(path for path, _ in found[1:])
+    scores = [score for _, record in found if (score := record.score(column.score)) is not None]
+    if any(column.score in record.missing for _, record in found):
+        return Cell(ABSENT, link, more)
+    if len(scores) < len(found):
         return Cell("not in suite")
+    values, choice = over_seeds(scores)
     if column.show == "choice":
-        choices = [score.selection.choice for score in known if score.selection]
-        return Cell(max(choices, key=choices.count) if choices else "", found[0][0])
-    text = f"{fmean(score.value for score in known):.{column.digits}f}"
-    if len(known) > 1:
-        text += f" ± {pstdev(score.value for score in known):.{column.digits}f}"
-    return Cell(text, found[0][0])
+        return Cell(printable(choice, NAME), link, more)
+    text = f"{fmean(values):.{column.digits}f}"
+    if len(values) > 1:
+        text += f" ± {stdev(values):.{column.digits}f} (n = {len(values)})"
+    return Cell(text, link, more, fmean(values), column.digits, scores[0].better)
+
+
+def over_seeds(scores: Sequence[Score]) -> tuple[list[float], str]:
+    """A value per seed, and the one layer or setting that all of them were taken at.
+
+    The layer that is best for one seed is not that of another: a mean over both is of no model. So one is
+    chosen for all, by the mean where the field chooses on the split it reports, else as most seeds chose.
+    """
+    selections = [score.selection for score in scores if score.selection is not None]
+    if len(selections) < len(scores):
+        return [score.value for score in scores], scores[0].note
+    chosen = [selection.choice for selection in selections]
+    common = [name for name in selections[0].among if all(name in s.among for s in selections)]
+    if len(scores) == 1 or not common:
+        return [score.value for score in scores], max(chosen, key=chosen.count)
+    choice = max(common, key=chosen.count)
+    if scores[0].selected_on_its_split:
+        choice = best({name: fmean(s.among[name] for s in selections) for name in common})
+    return [selection.among[choice] for selection in selections], choice
 
 
 def identity(row: Row) -> list[Cell]:
     """The Model and Config cells."""
     pretraining = row.records.get("pretrain")
     link = pretraining[0][0] if pretraining and not isinstance(pretraining, Missing) else None
-    return [Cell(row.model, row.weights), Cell(row.config, link)]
+    return [Cell(printable(row.model, NAME), row.weights), Cell(printable(row.config, NAME), link)]

@@ -12,17 +12,22 @@ from dataclasses import dataclass, field
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.table import Table
 from reports.tables.cells import Cell, Row, cell, identity
+from reports.tables.marks import marked
 from reports.tables.notes import notes
 
 
 @dataclass(frozen=True)
 class Filled:
-    """A table with its columns, its rows, and the notes that its cells ask for."""
+    """A table with its columns, its rows, and the notes that its cells ask for.
+
+    published: the numbers of other sources, a table of its own below this one.
+    """
 
     table: Table
     columns: tuple[str, ...]
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
+    published: Filled | None = None
 
 
 def fill(rows: Sequence[Row], protocols: Sequence[Protocol]) -> list[Filled]:
@@ -31,18 +36,28 @@ def fill(rows: Sequence[Row], protocols: Sequence[Protocol]) -> list[Filled]:
     return [_filled(table, [p for p in protocols if p.table == table], rows) for table in tables]
 
 
-def _filled(table: Table, protocols: Sequence[Protocol], rows: Sequence[Row]) -> Filled:
+def headings(protocols: Sequence[Protocol]) -> tuple[str, ...]:
+    """The columns of numbers of one table: those of the protocols that stand side by side."""
     first = [p for p in protocols if p.row == protocols[0].row]
-    columns = ("Model", table.config, *(column.heading for p in first for column in p.columns))
-    lines = [line for row in rows for line in _lines(row, protocols)]
-    return Filled(table, columns, lines, notes(protocols, rows))
+    return tuple(column.heading for p in first for column in p.columns)
 
 
-def _lines(row: Row, protocols: Sequence[Protocol]) -> Iterator[list[Cell]]:
-    """The lines of a model: one for each kind of row, whose name stands in its first cell, number or none."""
+def kinds(protocols: Sequence[Protocol]) -> Iterator[tuple[str, list[Protocol]]]:
+    """The kinds of rows of one table, each with the protocols whose columns it has."""
     for kind in dict.fromkeys(protocol.row for protocol in protocols):
-        mine = [protocol for protocol in protocols if protocol.row == kind]
-        cells = [cell(row, p, column) for p in mine for column in p.columns]
-        if kind:
-            cells[0] = cells[0]._replace(text=f"{kind}: {cells[0].text}")
-        yield [*identity(row), *cells]
+        yield kind, [protocol for protocol in protocols if protocol.row == kind]
+
+
+def named(kind: str, cells: list[Cell]) -> list[Cell]:
+    """The cells of a row, the first with the name of its kind in front."""
+    return [cells[0]._replace(text=f"{kind}: {cells[0].text}"), *cells[1:]] if kind else cells
+
+
+def _filled(table: Table, protocols: Sequence[Protocol], rows: Sequence[Row]) -> Filled:
+    columns = ("Model", table.config, *headings(protocols))
+    lines: list[list[list[Cell]]] = []  # per kind of row, per model
+    for kind, mine in kinds(protocols):
+        grid = [[cell(row, p, column) for p in mine for column in p.columns] for row in rows]
+        lines.append([named(kind, cells) for cells in marked(rows, grid)])
+    flat = [[*identity(row), *kind[i]] for i, row in enumerate(rows) for kind in lines]
+    return Filled(table, columns, flat, notes(protocols, rows))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.score import Score
 from benchmarks.contract.table import Column
-from reports.tables.cells import Missing, Row, cell
+from reports.tables.cells import Found, Missing, Row, cell
 
 
 def notes(protocols: Sequence[Protocol], rows: Sequence[Row]) -> list[str]:
@@ -34,7 +34,30 @@ def _of(protocol: Protocol, row: Row) -> list[str]:
     selected = [
         (column, score) for column, score in shown if score is not None and score.selected_on_its_split
     ]
-    return [_selected(protocol, row, selected)] if selected else []
+    lines = [_selected(protocol, row, selected)] if selected else []
+    return [*_doubts(protocol, found), *_absent(protocol, found), *lines]
+
+
+def _doubts(protocol: Protocol, found: Found) -> list[str]:
+    """What the records say against their own numbers."""
+    said = [why for _, record in found for why in record.facts.get("alarms", ()) if isinstance(why, str)]
+    return [f"{protocol.name}: in doubt: {why}" for why in dict.fromkeys(said)]
+
+
+def _absent(protocol: Protocol, found: Found) -> list[str]:
+    """A sentence for each reason why records lack scores, which are named as their columns where they have
+    some.
+    """
+    said: dict[str, list[str]] = {}
+    for _, record in found:
+        for name, why in record.missing.items():
+            said.setdefault(why, []).append(name)
+    headings = {column.score: column.heading for column in protocol.columns if column.show == "value"}
+    lines = []
+    for why, names in said.items():
+        shown = [headings[name] for name in names if name in headings] or names
+        lines.append(f"{protocol.name}: no {', '.join(dict.fromkeys(shown))}: {why}")
+    return lines
 
 
 def _selected(protocol: Protocol, row: Row, selected: Sequence[tuple[Column, Score]]) -> str:

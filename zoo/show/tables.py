@@ -1,17 +1,18 @@
-"""The tables of a plan: a row per model, from the records
-that its jobs have, written to tables.md and printed.
-"""
+"""The tables of a plan: a row per model, from the records that its jobs have."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.result import Result
 from pretrain.base import files
 from reports.pages import markdown, terminal
+from reports.tables.beside import beside
 from reports.tables.cells import Found, Missing, Row
-from reports.tables.fill import fill
+from reports.tables.fill import Filled, fill
 from zoo.plan.job import Job, Plan
 from zoo.show.plan import reason
 from zoo.suites.suite import Entry, Suite, Trained
@@ -19,35 +20,57 @@ from zoo.suites.suite import Entry, Suite, Trained
 WORDS = {"todo": "not run", "stale": "stale", "failed": "failed", "skip": "skipped"}
 
 
-def show(plan: Plan, as_json: bool) -> None:
-    """Prints the tables of a plan and writes them to tables.md; as JSON, the records."""
-    rows = [_row(entry, plan) for entry in plan.request.entries]
-    tables = fill(rows, plan.request.protocols)
-    page, title, remark = (
-        plan.request.store.tables,
-        f"Model zoo, suite {plan.request.suite.name}",
-        _remark(plan),
-    )
-    files.write_text(page, markdown.page(tables, title, remark, page.parent))
+def write(plan: Plan) -> None:
+    """Writes the tables of a plan to tables.md."""
+    page = plan.request.store.tables
+    tables = _filled(plan, begun(plan))
+    files.write_text(page, markdown.page(tables, _title(plan), _remark(plan), page.parent))
+
+
+def begun(plan: Plan) -> list[Protocol]:
+    """The benchmarks that at least one model has been through, however it ended."""
+    names = {job.name for job in plan if job.state in ("done", "failed", "stale")}
+    return [protocol for protocol in plan.request.protocols if protocol.name in names]
+
+
+def show(plan: Plan, protocols: Sequence[Protocol], as_json: bool) -> None:
+    """Prints the tables of a plan with these benchmarks; as JSON, the records."""
     if as_json:
         records = [job.record.as_json() for job in plan if job.state == "done" and job.record is not None]
         print(json.dumps(records, indent=1))
         return
-    terminal.show(tables, title, remark)
-    print(f"tables: {page}")
+    terminal.show(_filled(plan, protocols), _title(plan), _remark(plan))
+
+
+def _filled(plan: Plan, protocols: Sequence[Protocol]) -> list[Filled]:
+    rows = [row(entry, plan) for entry in plan.request.entries]
+    return beside(fill(rows, protocols), protocols, rows)
+
+
+def _title(plan: Plan) -> str:
+    return f"Model zoo, suite {plan.request.suite.name}"
 
 
 def _remark(plan: Plan) -> str:
     suite: Suite = plan.request.suite
+    said = f"Numbers of suite {suite.name}, from its own data and settings."
     if suite.embedded:
-        return (
+        said = (
             f"Numbers of the {suite.name} suite: small networks on embedded scenes of scanned digits. They show "
             "that the harness works and are not comparable with published ones."
         )
-    return f"Numbers of suite {suite.name}, from its own data and settings."
+    if not suite.overrides:
+        return said
+    changed = [
+        f"{name}.{path} = {json.dumps(new)}"
+        for name, body in suite.overrides.items()
+        for path, new in body.items()
+    ]
+    return f"{said} Settings other than the suite's: {', '.join(sorted(changed))}."
 
 
-def _row(entry: Entry, plan: Plan) -> Row:
+def row(entry: Entry, plan: Plan) -> Row:
+    """A model of the plan with the records of all its jobs, or what keeps each from being there."""
     jobs = [job for job in plan if job.entry == entry]
     names = dict.fromkeys(job.name for job in jobs)
     weights = jobs[0].weights
@@ -64,9 +87,15 @@ def _config(entry: Entry, jobs: list[Job]) -> str:
 
 
 def _found(jobs: list[Job]) -> Found | Missing:
-    """The records of all seeds, or what keeps the first missing one from being there."""
+    """The records of all seeds, or what keeps the first missing one from being there.
+
+    With a seed that a benchmark was not yet run with there is one evaluation less, no number less.
+    """
     found = list[tuple[Path, Result]]()
+    begun = {job.model_seed for job in jobs if job.state != "todo"}
     for job in jobs:
+        if job.state == "todo" and job.model_seed in begun:
+            continue
         if job.state != "done":
             return Missing(WORDS[job.state], reason(job))
         if job.path is not None and job.record is not None:

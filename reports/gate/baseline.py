@@ -1,0 +1,173 @@
+"""A baseline: the numbers that a zoo is held to, in a JSON file that is committed.
+
+{"schema": "zoo.baseline/1", "floors": {"%": 0.5, "": 0.01, "top1": 1.0},
+ "entries": [{"model", "protocol", "metric", "version", "rule", "data", "unit", "better",
+              "value", "noise", "seeds", "split", "n"}]}
+
+value: the mean over seeds, unrounded; noise: what was measured of it, see `noise`; rule: digest of all that
+decides the number, but for versions of packages: those are what a gate is to compare across. floors: the
+least tolerance, by name of a metric or else by its unit; edited by hand, kept when a baseline is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from benchmarks.contract.result import Result
+from benchmarks.contract.score import Better, Number, Score
+from pretrain.base import files
+from pretrain.base.faults import Fault
+from reports.records import PRETRAIN, Kept, current, fingerprint, rule
+
+SCHEMA: Literal["zoo.baseline/1"] = "zoo.baseline/1"
+FLOORS = {"%": 0.5, "": 0.01}  # points of a percentage; anything else
+_RULES = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@checked(frozen=True, kw_only=True, config=_RULES)
+class Entry:
+    """One number of one model. seeds: those whose mean it is; noise: sample standard deviation over them, or
+    of a single seed's own repeats; 0 where neither was measured.
+    """
+
+    model: str
+    protocol: str
+    metric: str
+    version: int
+    rule: str
+    data: str
+    unit: str
+    better: Better
+    value: Number
+    noise: Number
+    seeds: tuple[int, ...]
+    split: str
+    n: int
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Model, protocol and metric."""
+        return self.model, self.protocol, self.metric
+
+
+@checked(frozen=True, kw_only=True, config=_RULES)
+class Baseline:
+    """Entries, and the least tolerances."""
+
+    schema: Literal["zoo.baseline/1"] = SCHEMA
+    floors: dict[str, float]
+    entries: tuple[Entry, ...]
+
+    def floor(self, entry: Entry) -> float:
+        """The least tolerance of a number: its metric's, else its unit's."""
+        general = FLOORS.get(entry.unit, FLOORS[""])
+        return self.floors.get(entry.metric, self.floors.get(entry.unit, self.floors.get("", general)))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What records say: entries, and why others of them hold no number, by model and protocol."""
+
+    entries: tuple[Entry, ...]
+    failed: Mapping[tuple[str, str], str]
+
+
+def measured(records: Kept) -> Measured:
+    """The numbers of the newest records of every model, protocol and seed."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    failed: dict[tuple[str, str], str] = {}
+    for _, record in current(records):
+        place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
+        if record.status != "ok":
+            failed[place] = f"seed {record.seed} {record.status}: {record.reason}: {record.message}"
+        elif place[1] != PRETRAIN:
+            groups.setdefault(place, []).append(record)
+    found = [entry for place, group in sorted(groups.items()) for entry in _entries(place, group)]
+    return Measured(tuple(found), failed)
+
+
+def _entries(place: tuple[str, str], records: Sequence[Result]) -> list[Entry]:
+    """A number per metric that all seeds have."""
+    names = dict.fromkeys(score.name for record in records for score in record.metrics)
+    made = []
+    for name in names:
+        scores = [score for record in records if (score := record.score(name)) is not None]
+        if len(scores) == len(records):
+            made.append(_entry(place, name, records, scores))
+    return made
+
+
+def _entry(place: tuple[str, str], name: str, records: Sequence[Result], scores: Sequence[Score]) -> Entry:
+    first, score = records[0], scores[0]
+    return Entry(
+        model=place[0],
+        protocol=place[1],
+        metric=name,
+        version=int(first.protocol.get("version") or 0),
+        rule=" ".join(sorted({rule(record) for record in records})),
+        data=" | ".join(sorted({fingerprint(record) for record in records})),
+        unit=score.unit,
+        better=score.better,
+        value=fmean(one.value for one in scores),
+        noise=noise(scores),
+        seeds=tuple(sorted(record.seed for record in records)),
+        split=score.split,
+        n=score.n,
+    )
+
+
+def noise(scores: Sequence[Score]) -> float:
+    """The standard deviation between seeds, of one seed that between its own draws or restarts; else 0."""
+    if len(scores) > 1:
+        return stdev(score.value for score in scores)
+    spread = scores[0].spread
+    return spread.std if spread else 0.0
+
+
+def read(path: Path) -> Baseline:
+    """The baseline in a file. Raises Fault where there is none, or it is damaged or empty."""
+    try:
+        found = TypeAdapter(Baseline).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        said = f"--baseline {path} is not there; write it with `zoo gate --baseline {path} --accept`"
+        raise Fault("data-missing", said) from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise Fault("data-corrupt", f"{path} is not a baseline: {said}; accept it anew") from error
+    except (OSError, ValueError) as error:
+        raise Fault("data-corrupt", f"{path} cannot be read as a baseline: {error}") from error
+    if not found.entries:
+        raise Fault("bad-config", f"{path} holds no number, so that nothing could fail; accept it anew")
+    return found
+
+
+def accept(path: Path, found: Measured) -> Baseline:
+    """Writes what was measured as the new baseline; floors that stand in the old one are kept. Raises Fault
+    where there is nothing to accept, or a job has failed.
+    """
+    for (model, protocol), why in found.failed.items():
+        said = f"nothing is accepted: {model} {protocol} has no number ({why}); run it again"
+        raise Fault("bad-config", said)
+    if not found.entries:
+        raise Fault("data-missing", "nothing is accepted: there is no record of a benchmark")
+    floors = read(path).floors if path.exists() else FLOORS
+    made = Baseline(floors=floors, entries=found.entries)
+    files.write_text(path, json.dumps(_plain(made), indent=1) + "\n")
+    return made
+
+
+def _plain(baseline: Baseline) -> dict[str, Any]:
+    return {
+        "schema": baseline.schema,
+        "floors": baseline.floors,
+        "entries": [asdict(entry) for entry in baseline.entries],
+    }

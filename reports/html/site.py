@@ -1,0 +1,81 @@
+"""`zoo report --html`: a folder of static pages that need nothing but a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pretrain.base import files
+from reports.html import compare, model, overview, record
+from reports.html.grid import Grid
+from reports.html.places import COMPARE, OVERVIEW, Places, names
+from reports.html.templating import Templates, as_json
+from reports.records import Kept, current
+from reports.view import View
+
+
+def write(view: View, folder: Path, store: Path) -> list[Path]:
+    """Writes the site of a view into a folder and returns its files: index.html, compare.html, and a page of
+    figures and one of records per model.
+
+    store: the home that the records lie in; their paths are told from there. Same records, same bytes. Pages
+    of models that are gone stay until they are removed by hand. Raises Fault where a file cannot be written.
+    """
+    return [_saved(folder / name, page) for name, page in pages(view, store)]
+
+
+def pages(view: View, store: Path) -> Iterator[tuple[str, bytes]]:
+    """(path in the site, content) of every page."""
+    places = Places(names(view.records), view.records, store)
+    grid, records = Grid(view), _by_model(view.records)
+    shown = {path for path, _ in current(view.records)}
+    templates = Templates(_common(view))
+    top: dict[str, Any] = {"up": ""}
+    below: dict[str, Any] = {"up": "../", "here": ""}
+    said = overview.words(grid, places, records)
+    yield OVERVIEW, templates.render("overview.html", title="Model zoo", here="index", **top, **said)
+    data = as_json(compare.data(grid, places))
+    yield (
+        COMPARE,
+        templates.render("compare.html", title="Compare two models", here="compare", data=data, **top),
+    )
+    for i, row in enumerate(grid.rows):
+        said = model.words(grid, i, places, len(records[row.model]))
+        yield places.model(row.model), templates.render("model.html", title=row.model, **below, **said)
+    for name, kept in records.items():
+        yield (
+            places.of(name),
+            templates.render(
+                "records.html",
+                script=False,
+                title=f"Records of {name}",
+                name=name,
+                model=places.model(name),
+                records=record.shown(kept, shown, places),
+                **below,
+            ),
+        )
+
+
+def _common(view: View) -> dict[str, Any]:
+    """What every page says."""
+    newest = max((r.time.get("end", "") for _, r in view.records), default="")
+    return {"suite": view.suite, "count": len(view.records), "newest": newest}
+
+
+def _by_model(records: Kept) -> dict[str, Kept]:
+    found: dict[str, list[Any]] = {}
+    for path, one in records:
+        found.setdefault(str(one.model.get("name", "")), []).append((path, one))
+    return dict(found)
+
+
+def _saved(path: Path, page: bytes) -> Path:
+    files.write(path, partial(_bytes, page))
+    return path
+
+
+def _bytes(page: bytes, path: Path) -> None:
+    path.write_bytes(page)

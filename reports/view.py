@@ -1,0 +1,91 @@
+"""What pages are rendered from: the records of a home, and the benchmarks whose tables they fill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from benchmarks.contract.protocol import Protocol, catalogue
+from benchmarks.contract.result import Result
+from benchmarks.contract.table import Table
+from pretrain.base.faults import unknown
+from reports.records import PRETRAIN, Kept
+from reports.tables import rows as made
+from reports.tables.beside import ALWAYS, beside
+from reports.tables.cells import Missing, Row
+from reports.tables.comparable import PUBLISHED
+from reports.tables.fill import Filled, fill
+from reports.tables.marks import method
+
+
+@dataclass(frozen=True)
+class View:
+    """records: of a home; protocols: of its suite; suite: what people type behind --suite."""
+
+    records: Kept
+    protocols: Sequence[Protocol]
+    suite: str
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row per model."""
+        return made.rows(self.records)
+
+    @cached_property
+    def every(self) -> list[Protocol]:
+        """The protocols of the suite, and the published ones of tables that the suite leaves out."""
+        tables = {protocol.table for protocol in self.protocols}
+        others = [p for p in catalogue(PUBLISHED).values() if p.table not in tables]
+        return sorted([*self.protocols, *others], key=lambda protocol: (protocol.place, protocol.name))
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that a page is about: those of the models but for reference rows."""
+        return sorted({method(row) for row in self.rows} - ALWAYS)
+
+    def models(self, of: str = "") -> list[Row]:
+        """The rows of a method with the reference rows, or all."""
+        return [row for row in self.rows if not of or method(row) in {of, *ALWAYS}]
+
+    def row(self, model: str) -> Row:
+        """The row of a model. Raises Fault naming the nearest."""
+        by_name = {row.model: row for row in self.rows}
+        if model not in by_name:
+            raise unknown("model", model, by_name)
+        return by_name[model]
+
+    def protocols_of(self, table: Table) -> list[Protocol]:
+        """The protocols that share a table."""
+        return [protocol for protocol in self.every if protocol.table == table]
+
+    def tables(self) -> list[Table]:
+        """Every table, in order."""
+        return list(dict.fromkeys(protocol.table for protocol in self.every))
+
+    def filled(self, table: Table, of: str = "", published: bool = True) -> Filled:
+        """A table with the models of a method, or all, and what has been published of it."""
+        rows, protocols = self.models(of), self.protocols_of(table)
+        filled = fill(rows, protocols)
+        return (beside(filled, protocols, rows) if published else filled)[0]
+
+    def table_of(self, protocol: str) -> Table:
+        """The table of a protocol. Raises Fault naming the nearest."""
+        by_name = {one.name: one.table for one in self.every}
+        if protocol not in by_name:
+            raise unknown("table", protocol, by_name)
+        return by_name[protocol]
+
+
+def pretraining(row: Row) -> Result | None:
+    """The record of a model's pretraining, of its first seed; None where it was given or has failed."""
+    found = row.found(PRETRAIN)
+    return None if isinstance(found, Missing) or not found else found[0][1]
+
+
+def facts(row: Row) -> dict[str, Any]:
+    """What the record of a pretraining says for a model card."""
+    record = pretraining(row)
+    card = record.facts.get("card") if record else None
+    return card if isinstance(card, dict) else {}
