@@ -19,21 +19,44 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """inline: this process, one job after the other; local: a process per job, on GPU slots."""
+    """inline: this process, one job after the other; local: a process per job, on GPU slots; slurm: a job of
+    the cluster's queue per job.
+    """
 
     INLINE = "inline"
     LOCAL = "local"
+    SLURM = "slurm"
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What is asked of SLURM. partition, time: its own words, '' for the cluster's defaults; nodes: of a
+    pretraining, each with the GPUs of the orders; cpus: cores of a process, 0 for the default; limit: jobs in
+    the queue at a time; notice: seconds before the time limit when a job goes back to the queue; extra:
+    further options of sbatch.
+    """
+
+    partition: str = ""
+    nodes: int = 1
+    cpus: int = 0
+    time: str = ""
+    limit: int = 200
+    notice: int = 300
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Orders:
-    """How a plan is to be carried out. again: also what is done;
-    gpus: to use; wait: for jobs that others work on.
+    """How a plan is to be carried out. again: also what is done; gpus: to use (of SLURM: on each node);
+    wait: for jobs that others work on (of SLURM: until the last has ended, not only until they are in its
+    queue); kept: called whenever a job has left its record; slurm: what is asked of it.
     """
 
     again: bool = False
     gpus: int = 0
     wait: bool = True
+    kept: Callable[[], None] = lambda: None
+    slurm: Allocation = Allocation()
 
 
 Run = Callable[[Plan, Planner, Orders, "Display"], Plan]

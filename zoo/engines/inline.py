@@ -29,8 +29,10 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
         place = Place(request.suite, request.store, planner.datasets, device, display.report)
         for waiting in plan.trainings_first() if dist.world_size() > 1 else plan.jobs:
             job = plan.current(waiting)
-            if dist.rank() > 0 and job.protocol is not None:
-                break
+            if job.protocol is not None:
+                if dist.rank() > 0:
+                    break
+                dist.stop()  # alone from here on: nobody is left to answer
             if not job.runs(orders.again):
                 display.passed(job)
                 continue
@@ -47,4 +49,6 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
                     job = ended(job, found.record)
                 display.ended(job)
             plan = planner.after(job, plan)
+            if dist.rank() == 0:
+                orders.kept()
     return plan

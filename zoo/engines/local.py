@@ -84,6 +84,7 @@ def _carry_out(
                 free += one.gpus
                 plan = planner.after(_finished(one, plan, display), plan)
                 one.held.close()
+                orders.kept()
             time.sleep(POLL_SECONDS if running else 0)
     finally:
         process.stop([one.child for one in running])
@@ -97,7 +98,7 @@ def _start(job: Job, plan: Plan, gpus: list[str], held: ExitStack, again: bool, 
     if again:
         child.clear(job)
     path = child.write(job, request.suite, request.store)
-    log = request.store.log(job.entry.name, job.name, job.seed)
+    log = request.store.log(job.label)
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
     argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
     display.started(job, log)
