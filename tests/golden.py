@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.contract import result
+from zoo.suites.suite import FLOORS
 
 FILE = Path(__file__).parent / "golden" / "smoke.json"
 # Points by which a number may differ before it must be accepted anew. Where all weights are the accepted ones
@@ -38,7 +39,7 @@ def collect(home: Path) -> dict[str, Accepted]:
 
 def tolerance(model: str, same: bool) -> float:
     """For a model's numbers; same: whether every model's weights are the accepted ones."""
-    return SAME if same else RANDOM if model == "random" else TRAINED
+    return SAME if same else RANDOM if model in FLOORS else TRAINED
 
 
 def accepted() -> dict[str, Accepted]:

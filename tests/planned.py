@@ -13,7 +13,7 @@ from pretrain.nets.archs import build
 from zoo.jobs.record import made
 from zoo.plan.job import Job, Plan
 from zoo.plan.planner import Planner
-from zoo.request import Request
+from zoo.request import Request, Trial
 from zoo.store import Store
 from zoo.suites.suite import Entry, Suite, Trained
 
@@ -24,7 +24,8 @@ def request(suite: Suite, home: Path, *entries: Entry, seeds: tuple[int, ...] = 
     """Every benchmark of a suite for ODC, or for other entries."""
     models = entries or (suite.entry("odc"),)
     asked = frozenset(entry.name for entry in models)
-    return Request(suite, Store(home), models, tuple(suite.catalogue().values()), seeds, asked)
+    trials = tuple(Trial(model, seed, (seed,)) for model in models for seed in seeds)
+    return Request(suite, Store(home), trials, tuple(suite.catalogue().values()), asked)
 
 
 def plan(suite: Suite, home: Path) -> Plan:
@@ -42,12 +43,15 @@ def pretend(job: Job, suite: Suite, fault: Fault | None = None) -> None:
     from datetime import UTC, datetime
 
     assert job.path is not None
+    facts: dict[str, object] = {}
     if job.protocol is None and isinstance(job.entry, Trained):
         recipe = job.entry.recipe
         backbone = build(recipe.arch, recipe.input, 0)
-        checkpoint.save(job.path.parent / "backbone.safetensors", backbone, recipe.arch, {})
+        weights = job.path.parent / "backbone.safetensors"
+        checkpoint.save(weights, backbone, recipe.arch, {})
+        facts = {"weights": checkpoint.describe(weights).identity()}
     scores = [Score("top1", 1.0, 1, "val")]
-    result.write(job.path, made(job, suite.name, datetime.now(UTC), fault, scores))
+    result.write(job.path, made(job, suite.name, datetime.now(UTC), fault, scores, facts))
 
 
 def finish(suite: Suite, home: Path) -> None:

@@ -11,10 +11,12 @@ from pretrain.base.settings import changed as replaced
 from pretrain.data.split import Split
 from pretrain.train.recipe import key
 from tests.planned import PROTOCOLS, changed, finish, jobs, plan, pretend, request
+from zoo import models
 from zoo.plan.changes import changes
 from zoo.plan.planner import Planner
 from zoo.show.plan import reason
-from zoo.suites.suite import Reference, Suite
+from zoo.store import Store
+from zoo.suites.suite import Reference, Suite, Trained
 
 
 def states(suite: Suite, home: Path) -> dict[str, str]:
@@ -103,7 +105,7 @@ def test_keys_hold_what_decides_a_number_and_not_its_name(suite: Suite) -> None:
     recipe = suite.entry("odc").recipe
     assert key(recipe, seed=0) == key(replaced(recipe, name="other", log_every=1, config="x"), seed=0)
     assert key(recipe, seed=0) != key(recipe, seed=1)
-    assert key(recipe, seed=0) != key(replaced(recipe, version=2), seed=0)
+    assert key(recipe, seed=0) != key(replaced(recipe, version=99), seed=0)
 
 
 def test_differences_are_named_by_their_path() -> None:
@@ -130,7 +132,7 @@ class _Opening:
     """A suite whose splits are opened by a function of the test's."""
 
     def __init__(self, suite: Suite, split: object) -> None:
-        self.split, self.folder = split, suite.folder
+        self.split, self.folder, self.exclude = split, suite.folder, suite.exclude
 
 
 def test_a_plan_opens_each_split_once_and_a_second_command_none(suite: Suite, tmp_path: Path) -> None:
@@ -152,3 +154,18 @@ def test_the_plan_is_judged_again_only_where_a_pretraining_has_ended(suite: Suit
     assert [job.state for job in after] == ["done", *["todo"] * 3]
     assert not made.jobs[1].runnable
     assert all(job.runnable for job in after)
+
+
+def test_settings_can_be_given_a_name_and_found_again_under_it(suite: Suite, tmp_path: Path) -> None:
+    own = replaced(suite, overrides={**suite.overrides, "odc": {**suite.overrides["odc"], "lr": 0.5}})
+    (named,) = models.entries(own, Store(tmp_path), ["odc"], alias="odc_fast")
+    pretend(Planner(request(own, tmp_path, named)).plan().jobs[0], own)
+    (found,) = models.entries(suite, Store(tmp_path), ["odc_fast"])
+    assert isinstance(found, Trained)
+    assert (found.name, found.method, found.recipe.lr) == ("odc_fast", "odc", 0.5)
+    assert Planner(request(suite, tmp_path, found)).plan().jobs[0].state == "done"
+    assert "2 more changed" in found.recipe.config
+    with pytest.raises(Fault, match="'odc' is a model that the zoo trains"):
+        models.entries(own, Store(tmp_path), ["odc"], alias="odc")
+    with pytest.raises(Fault, match="--as names one model"):
+        models.entries(own, Store(tmp_path), ["odc", "random"], alias="both")

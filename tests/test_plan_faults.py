@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from benchmarks.contract import result
 from pretrain.base import process
 from pretrain.base.faults import Fault
+from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 from tests import scenes
@@ -21,6 +23,7 @@ from zoo.engines import child, inline
 from zoo.engines.engine import Engine, Orders, find
 from zoo.plan.job import Plan
 from zoo.plan.planner import Planner
+from zoo.request import with_known
 from zoo.show import tables
 from zoo.show.plan import reason
 from zoo.show.progress import Display
@@ -114,7 +117,7 @@ def test_weights_that_are_gone_are_to_do_again(suite: Suite, tmp_path: Path) -> 
     finish(suite, tmp_path)
     next(tmp_path.glob("models/*/backbone.safetensors")).unlink()
     found = jobs(suite, tmp_path)
-    assert found["pretrain"].state == found["clustering"].state == "todo"
+    assert (found["pretrain"].state, found["clustering"].state) == ("todo", "done"), "its number stands"
     assert "are gone" in reason(found["pretrain"])
 
 
@@ -206,7 +209,7 @@ def test_a_given_file_is_named_by_its_recipe_and_found_again_without_it(tmp_path
             ("mine pretrain", "done"),
             ("mine clustering", "done"),
         ]
-        tables.show(found, as_json=False)
+        tables.write(found)
         assert f"| mine | {shown} |" in (home / "tables.md").read_text()
 
 
@@ -222,8 +225,8 @@ def test_a_suite_of_the_users_own_may_have_any_name(tmp_path: Path, name: str) -
         builtin.draw(found.suite)
         planner = Planner(found)
         made = inline.run(planner.plan(), planner, Orders(), Display(2))
-        tables.show(made, as_json=False)
-        assert [job.state for job in made] == ["done", "done"]
+        tables.write(made)
+        assert {job.state for job in made} == {"done"}
     assert "suite renamed" in (home / "tables.md").read_text()
 
 
@@ -232,3 +235,52 @@ def test_records_of_a_run_say_what_it_ran_on(suite: Suite, tmp_path: Path) -> No
     record = json.loads(next(tmp_path.glob("models/*/result.json")).read_text())
     assert record["schema"] == "zoo.result/2"
     assert record["env"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_a_finished_zoo_is_read_without_its_data_and_its_weights(suite: Suite, tmp_path: Path) -> None:
+    finish(suite, tmp_path / "home")
+    shutil.move(suite.folder("imagenet"), tmp_path / "elsewhere")
+    weights = next((tmp_path / "home").glob("models/*/backbone.safetensors"))
+    for gone in (None, weights):
+        if gone:
+            gone.unlink()
+        found = plan(suite, tmp_path / "home")
+        benchmarks = [job for job in found if job.protocol is not None]
+        assert [job.state for job in benchmarks] == ["done"] * len(benchmarks), [
+            reason(j) for j in benchmarks
+        ]
+        assert all(job.record is not None for job in benchmarks)
+
+
+def test_absent_data_do_not_make_another_setting_done(suite: Suite, tmp_path: Path) -> None:
+    finish(suite, tmp_path / "home")
+    shutil.move(suite.folder("imagenet"), tmp_path / "elsewhere")
+    other = changed(suite, "imagenet_knn", temperature=5.0)
+    states = {job.name: job.state for job in plan(other, tmp_path / "home")}
+    assert (states["imagenet_knn"], states["clustering"]) == ("skip", "done")
+    retrained = {job.name: job.state for job in plan(changed(suite, "odc", lr=9.0), tmp_path / "home")}
+    assert retrained["pretrain"] == retrained["imagenet_knn"] == "skip"
+
+
+def test_each_model_has_seeds_of_its_own(suite: Suite, tmp_path: Path) -> None:
+    """A row is not empty because another model has been trained with more seeds."""
+    for entry, seeds in ((suite.entry("random"), (0, 1)), (suite.entry("odc"), (0,))):
+        asked = request(suite, tmp_path, entry, seeds=seeds)
+        for job in Planner(asked).plan():
+            if job.protocol is None:
+                pretend(job, suite)
+        for job in Planner(asked).plan():
+            if job.protocol is not None:
+                pretend(job, suite)
+    whole = with_known(request(suite, tmp_path, suite.entry("odc")))
+    assert [(trial.entry.name, trial.seed) for trial in whole.trials] == [
+        ("odc", 0), ("random", 0), ("random", 1),
+    ]  # fmt: skip
+    assert {job.state for job in Planner(whole).plan()} == {"done"}
+
+
+def test_weights_of_ones_own_do_not_take_the_name_of_a_method(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    checkpoint.save(path, build("resnet10_narrow", Input(size=8, resize=8), 0), "resnet10_narrow", {})
+    with pytest.raises(Fault, match="'odc' is a model that the zoo trains; name yours otherwise"):
+        requests.resolve(["odc"], None, "smoke", tmp_path / "out", [], checkpoint=path)

@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_cell_holds_a_number_or_a_reason(home: Path) -> None:
     page = (home / "tables.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| [")]
-    assert len(rows) == 16  # seven tables of two models, two rows each in the semi-supervised one
+    assert len(rows) == 27  # eight tables of three models, two rows each in the semi-supervised one
     for row in rows:
         cells = [cell.strip() for cell in row.strip("|").split(" | ")]
         assert all(cells), row
@@ -79,7 +79,11 @@ def test_the_same_command_computes_nothing_and_prints_the_tables(home: Path) -> 
 def test_a_changed_setting_runs_exactly_its_own_jobs(home: Path) -> None:
     again = zoo(*ALL, "--set", "clustering.restarts=1", home=home)
     assert again.returncode == 0, again.stderr
-    assert re.findall(r"(\w+ \w+): started", again.stderr) == ["odc clustering", "random clustering"]
+    assert re.findall(r"(\w+ \w+): started", again.stderr) == [
+        "odc clustering",
+        "random clustering",
+        "raw_pixels clustering",
+    ]
 
 
 def test_explain_status_and_report_answer_from_the_records(home: Path) -> None:

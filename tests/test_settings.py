@@ -145,8 +145,9 @@ def test_a_folder_of_images_is_told_from_a_split_of_that_name(tmp_path: Path) ->
     assert builtin.load(str(own), None, {}).pretrained_on == "imagenet/train"
 
 
-def test_every_built_in_suite_shows_an_untrained_backbone_beside_the_others() -> None:
-    assert [builtin.load(name, None, {}).beside for name in builtin.BUILT_IN] == [("random",)] * 3
+def test_every_built_in_suite_shows_the_floors_beside_the_others() -> None:
+    floors = ("random", "raw_pixels")
+    assert [builtin.load(name, None, {}).beside for name in builtin.BUILT_IN] == [floors] * 3
 
 
 def test_pairs_of_the_command_line_need_a_name_and_a_value() -> None:

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.contract.protocol import Protocol, catalogue
 from benchmarks.contract.score import Score, Selection
 from benchmarks.contract.table import Column, Table
+from reports.pages import markdown
 from reports.tables.cells import Missing, Row
 from reports.tables.fill import Filled, fill
 from reports.tables.notes import notes
@@ -110,18 +111,51 @@ def test_protocols_of_one_table_stand_side_by_side_or_in_rows_of_their_own() -> 
     assert all(len(line) == len(one.columns) for one in filled.values() for line in one.rows)
 
 
-def test_several_seeds_are_a_mean_with_its_spread_and_the_choice_of_most() -> None:
+def seeds(on: str, *among: dict[str, float]) -> Filled:
+    """A row of several seeds, each with the candidates of its best layer."""
     rows: list[tuple[Path, Any]] = []
-    for seed, (value, choice) in enumerate(((1.0, "b"), (2.0, "a"), (4.0, "b"))):
-        score = Score("recall", value, 1, "val", selection=Selection("x", choice, "train", {choice: value}))
+    for seed, candidates in enumerate(among):
+        best = max(candidates, key=candidates.__getitem__)
+        score = Score(
+            "recall", candidates[best], 1, "val", selection=Selection("layer", best, on, candidates)
+        )
         rows.append((Path(f"{seed}"), record(metrics=[score], seed=seed)))
     shown = replace(RETRIEVAL, columns=(RECALL, replace(RECALL, heading="Choice", show="choice")))
-    (filled,) = fill([Row("odc", None, "recipe", {"retrieval": rows})], [shown])
-    assert [cell.text for cell in filled.rows[0][2:]] == ["2.33 ± 1.25", "b"]
-    assert [cell.link for cell in filled.rows[0][2:]] == [Path("0")] * 2
+    return fill([Row("odc", None, "recipe", {"retrieval": rows})], [shown])[0]
+
+
+def test_several_seeds_are_taken_at_one_layer_the_best_on_average() -> None:
+    """f4, f5 and f5 are best, but f4 is best on average: its own mean is shown, not one over two layers."""
+    filled = seeds("val", {"f4": 71.0, "f5": 60.0}, {"f4": 70.0, "f5": 71.0}, {"f4": 70.0, "f5": 71.0})
+    assert [cell.text for cell in filled.rows[0][2:]] == ["70.33 ± 0.58 (n = 3)", "f4"]
+    assert filled.rows[0][2].link == Path("0")
+    assert filled.rows[0][2].more == (Path("1"), Path("2"))
+
+
+def test_a_choice_made_without_the_reported_split_is_that_of_most_seeds() -> None:
+    filled = seeds("train", {"f4": 90.0, "f5": 60.0}, {"f4": 70.0, "f5": 71.0}, {"f4": 70.0, "f5": 71.0})
+    assert [cell.text for cell in filled.rows[0][2:]] == ["67.33 ± 6.35 (n = 3)", "f5"]
+
+
+def test_seeds_without_a_candidate_in_common_keep_their_own() -> None:
+    filled = seeds("val", {"a": 1.0}, {"b": 2.0})
+    assert filled.rows[0][2].text == "1.50 ± 0.71 (n = 2)"
+
+
+def test_every_seed_s_record_is_linked() -> None:
+    page = markdown.page([seeds("val", {"a": 1.0}, {"a": 2.0})], "title", "", Path())
+    assert "[1.50 ± 0.71 (n = 2)](0) [2](1)" in page
 
 
 def test_a_score_that_one_of_several_seeds_lacks_is_no_mean_of_the_others() -> None:
     records = [(Path("0"), record(metrics=[Score("recall", 1.0, 1, "val")])), (Path("1"), record(metrics=[]))]
     (filled,) = fill([Row("odc", None, "recipe", {"retrieval": records})], [RETRIEVAL])
     assert filled.rows[0][2].text == "not in suite"
+
+
+def test_what_makes_a_number_doubtful_stands_below_its_table() -> None:
+    doubtful = record(
+        metrics=[Score("recall", 1.0, 1, "val")], facts={"alarms": ["2 images of val are in train"]}
+    )
+    said = notes([RETRIEVAL], [Row("odc", None, "recipe", {"retrieval": [(Path("0"), doubtful)]})])
+    assert said == ["odc: retrieval: in doubt: 2 images of val are in train"]

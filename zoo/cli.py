@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from zoo.options import AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
+from benchmarks.contract.protocol import version
+from pretrain.base.faults import Fault
+from zoo import gate, logs, report
+from zoo.engines import slurm_queue
+from zoo.options import HELP, Alias, AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
 from zoo.plan.planner import Planner
 from zoo.request import asked, everything, resolve
-from zoo.run import one_sentence, run
-from zoo.show import catalogue, tables
+from zoo.run import run
+from zoo.show import catalogue, checks
 from zoo.show import explain as explanations
 from zoo.show import plan as plans
+from zoo.stopping import listen, one_sentence
 from zoo.store import PRETRAIN
+from zoo.suites import builtin
+from zoo.weights import commands
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"cluster-zoo {version('cluster-zoo')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
-    add_completion=False,
+    context_settings=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Clustering-based self-supervised learning: pretrain, benchmark, fill the model zoo's tables.",
 )
 app.command()(run)
+app.command(name="report")(report.command)
+app.command(name="gate")(gate.command)
+app.command()(commands.convert)
+app.command()(commands.verify)
+app.command(name="logs")(logs.command)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Without a docstring of its own typer would show this one."""
 
 
 @app.command(name="list")
@@ -39,11 +68,12 @@ def plan(
     seeds: Seeds = "0",
     out: Out = None,
     sets: Sets = None,
+    alias: Alias = "",
     json: AsJson = False,
 ) -> None:
     """Every job with its state, its full settings and, if it is skipped, what is missing. Runs nothing."""
     request = resolve(
-        models, asked(benchmarks is None, benchmarks), suite, out, sets or [], seeds, checkpoint
+        models, asked(benchmarks is None, benchmarks), suite, out, sets or [], seeds, checkpoint, "", alias
     )
     plans.show(Planner(request).plan(), as_json=json, settings=True)
 
@@ -51,7 +81,22 @@ def plan(
 @app.command()
 def status(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, json: AsJson = False) -> None:
     """What has been computed for the models in a suite's folder, and what is stale, failed or missing."""
-    plans.show(Planner(everything(suite, out, sets or [])).plan(), as_json=json)
+    request = everything(suite, out, sets or [])
+    plans.show(Planner(request).plan(), as_json=json)
+    for line in slurm_queue.lines(request.store.home):
+        print(line, file=sys.stderr)
+
+
+@app.command()
+def cancel(
+    model: Annotated[str, typer.Argument(help="Its jobs alone; without it, all of the suite's.")] = "",
+    benchmark: Annotated[str, typer.Argument(help="Of that model, or `pretrain`.")] = "",
+    suite: SuiteOption = "demo",
+    out: Out = None,
+) -> None:
+    """Take jobs of a suite out of SLURM's queue; what waits for them gets the reason."""
+    for seen in slurm_queue.cancel(builtin.home(suite, out), model, benchmark):
+        print(seen)
 
 
 @app.command()
@@ -69,24 +114,29 @@ def explain(
     explanations.show(Planner(request).plan(), model, benchmark)
 
 
-@app.command()
-def report(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, json: AsJson = False) -> None:
-    """The tables of a suite, from its records."""
-    tables.show(Planner(everything(suite, out, sets or [])).plan(), as_json=json)
+@app.command(name="check-data")
+def check_data(suite: SuiteOption = "demo", out: Out = None) -> None:
+    """Look at every image of a suite's data; print each bad one, as a suite's `exclude` file takes them."""
+    raise typer.Exit(checks.show(suite, out))
 
 
 @app.command()
 def tensorboard(suite: SuiteOption = "demo", out: Out = None) -> None:
     """Mirror every metrics.jsonl as TensorBoard events; run it again to refresh."""
     from zoo import tensorboard
-    from zoo.suites.builtin import home
 
-    for folder in tensorboard.mirror(home(suite, out)):
+    place = builtin.home(suite, out)
+    folders = list(tensorboard.mirror(place))
+    for folder in folders:
         print(folder)
+    if not folders:
+        raise Fault("data-missing", f"no metrics.jsonl below {place}; pretrain a model first")
+    print(f"look at them with: tensorboard --logdir {place}")
 
 
 def main() -> None:
     """Entry point of the `zoo` script."""
+    listen()
     with one_sentence():
         app()
 

@@ -2,116 +2,136 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.contract.protocol import Protocol, choose
 from pretrain.base.faults import Fault
-from pretrain.nets.checkpoint import describe
+from zoo import models
 from zoo.store import Store
 from zoo.suites import builtin, file
-from zoo.suites.suite import Entry, Given, Suite, Trained
+from zoo.suites.suite import Entry, Given, Suite
+
+
+class Trial(NamedTuple):
+    """A model trained with a seed, and evaluated with some: by default with the same."""
+
+    entry: Entry
+    seed: int
+    evaluations: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Request:
-    """entries: the models asked for, then those beside them; asked: names of the former; by_name: whether the
-    benchmarks were named, so that none of them may be missing."""
+    """trials: first those of the models asked for, then of those beside them; asked: names of the former;
+    by_name: whether the benchmarks were named, so that none of them may be missing.
+    """
 
     suite: Suite
     store: Store
-    entries: tuple[Entry, ...]
+    trials: tuple[Trial, ...]
     protocols: tuple[Protocol, ...]
-    seeds: tuple[int, ...]
     asked: frozenset[str]
     by_name: bool = False
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The models, each once."""
+        return list(dict.fromkeys(trial.entry for trial in self.trials))
+
 
 def resolve(
-    models: list[str],
+    names: list[str],
     benchmarks: list[str] | None,
     suite: str,
     out: Path | None,
     sets: list[str],
     seeds: str = "0",
     checkpoint: Path | None = None,
+    eval_seeds: str = "",
+    alias: str = "",
 ) -> Request:
-    """The request of a command line; benchmarks None: all of the suite. Raises Fault on any unknown name."""
-    found = builtin.load(suite, out, file.from_command_line(sets))
+    """The request of a command line; benchmarks None: all of the suite; eval_seeds '': as the model's; alias:
+    a name for the model with these settings. Raises Fault on any unknown name.
+    """
+    found, store = builtin.load(suite, out, file.from_command_line(sets)), Store(builtin.home(suite, out))
+    entries = (
+        models.given(found, store, names, checkpoint)
+        if checkpoint
+        else models.entries(found, store, names, alias)
+    )
     known = found.catalogue()
+    evaluations = _seeds(eval_seeds) if eval_seeds else ()
     return Request(
         suite=found,
-        store=Store(builtin.home(suite, out)),
-        entries=_entries(found, models, checkpoint),
+        store=store,
+        trials=tuple(
+            Trial(entry, seed, evaluations or (seed,))
+            for entry, seed in itertools.product(entries, _seeds(seeds))
+        ),
         protocols=tuple(known.values() if benchmarks is None else choose(known, benchmarks)),
-        seeds=_seeds(seeds),
-        asked=frozenset(models),
+        asked=frozenset([alias] if alias else names),
         by_name=benchmarks is not None,
     )
 
 
 def everything(suite: str, out: Path | None, sets: list[str]) -> Request:
-    """A request for every model, benchmark and seed that a suite's folder has a record of."""
+    """A request for every model and seed that a suite's folder has records of, with all its benchmarks."""
     found, store = builtin.load(suite, out, file.from_command_line(sets)), Store(builtin.home(suite, out))
-    entries, seeds = list[Entry](), {0}
-    for model in store.models():
-        seeds |= model.seeds
-        if model.given:
-            entries.append(Given(model.name))
-        elif (entry := _still_known(found, model.name)) is not None:
-            entries.append(entry)
-    if not entries:
+    trials = _known(found, store)
+    if not trials:
         words = f"--suite {suite}" + (f" --out {out}" if out else "")
         said = f"{store.home} holds no model yet; run `zoo run odc --all-benchmarks {words}` first"
         raise Fault("data-missing", said)
-    order = {name: i for i, name in enumerate(found.beside, start=1)}
-    entries.sort(key=lambda entry: (order.get(entry.name, 0), entry.name))
     protocols = tuple(found.catalogue().values())
-    return Request(
-        found, store, tuple(entries), protocols, tuple(sorted(seeds)), frozenset(e.name for e in entries)
-    )
+    return Request(found, store, tuple(trials), protocols, frozenset(trial.entry.name for trial in trials))
 
 
-def _still_known(suite: Suite, name: str) -> Trained | None:
-    try:
-        return suite.entry(name)
-    except Fault:  # its folder was taken out of the zoo since, or it was another suite's
-        return None
+def with_known(request: Request) -> Request:
+    """The request, with every other model and seed that its folder has records of, and all benchmarks."""
+    known = _known(request.suite, request.store)
+    asked = {(trial.entry.name, trial.seed) for trial in request.trials}
+    others = [trial for trial in known if (trial.entry.name, trial.seed) not in asked]
+    protocols = tuple(request.suite.catalogue().values())
+    return replace(request, trials=(*request.trials, *others), protocols=protocols)
 
 
-def _entries(suite: Suite, models: list[str], checkpoint: Path | None) -> tuple[Entry, ...]:
-    if checkpoint is None:
-        names = dict.fromkeys([*models, *suite.beside])
-        return tuple(suite.entry(name) for name in names)
-    if len(models) != 1:
-        raise Fault("bad-config", f"--checkpoint evaluates one model, got {len(models)} names")
-    name = safe(models[0])
-    describe(checkpoint)  # a file that is absent or damaged is said before anything is drawn or trained
-    return (Given(name, checkpoint),)
+def _known(suite: Suite, store: Store) -> list[Trial]:
+    """Every model and seed with a record that the suite knows, those of `beside` last."""
+    trials = list[Trial]()
+    for model in store.models():
+        entry = Given(model.name) if model.given else models.still_known(suite, store, model.name)
+        if entry is not None:
+            trials += [Trial(entry, seed, evaluations) for seed, evaluations in model.seeds.items()]
+    order = {name: i for i, name in enumerate(suite.beside, start=1)}
+    return sorted(trials, key=lambda trial: (order.get(trial.entry.name, 0), trial.entry.name))
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     try:
-        seeds = [int(seed) for seed in text.split(",")]
+        seeds = [seed for part in text.split(",") for seed in _range(part)]
     except ValueError:
-        raise Fault("bad-config", f"--seeds expects whole numbers like 0,1,2, got '{text}'") from None
+        raise Fault("bad-config", f"--seeds expects whole numbers like 0,1,2 or 0-4, got '{text}'") from None
     if wrong := [seed for seed in seeds if not 0 <= seed < 2**31]:
         raise Fault("bad-config", f"--seeds expects numbers from 0 to {2**31 - 1}, got {wrong[0]}")
     return tuple(dict.fromkeys(seeds))
+
+
+def _range(text: str) -> range:
+    """The seeds of `3`, or of `0-4`. Raises ValueError."""
+    first, dash, last = text.strip().partition("-")
+    seeds = range(int(first), int(last if dash else first) + 1)
+    if not 0 < len(seeds) <= 1000:
+        raise ValueError(text)
+    return seeds
 
 
 def asked(everything: bool, listed: str | None) -> list[str] | None:
     """Names of benchmarks asked for; None for all."""
     if everything == (listed is not None):
         raise Fault("bad-config", "say either --all-benchmarks or --benchmarks NAME,NAME (see `zoo list`)")
-    if listed is None:
+    if listed is None or listed == "all":
         return None
     return [] if listed == "none" else [name.strip() for name in listed.split(",")]
-
-
-def safe(name: str) -> str:
-    """The name, if it can be a folder. Raises Fault otherwise."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
-        raise Fault("bad-config", f"model name {name!r} must be 1-80 letters, digits, '.', '_' or '-'")
-    return name

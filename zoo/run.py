@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
-from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.base.lease import lease
 from zoo.engines import engine as engines
-from zoo.engines.engine import Engine, Orders
-from zoo.options import All, AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
+from zoo.engines.engine import Allocation, Engine, Orders
+from zoo.options import (
+    HELP,
+    Alias,
+    All,
+    AsJson,
+    Chosen,
+    Cpus,
+    EvalSeeds,
+    Extra,
+    Given,
+    Limit,
+    Models,
+    Nodes,
+    Notice,
+    Out,
+    Partition,
+    Seeds,
+    Sets,
+    SuiteOption,
+    Time,
+)
+from zoo.plan.job import Plan
 from zoo.plan.planner import Planner
-from zoo.request import Request, asked, resolve
+from zoo.request import Request, asked, resolve, with_known
 from zoo.show import plan as plans
 from zoo.show import tables
 from zoo.show.progress import Display
+from zoo.stopping import listen, one_sentence
 from zoo.suites import builtin
-
-INTERRUPTED = 130
 
 
 class Overwrite(StrEnum):
@@ -41,6 +60,8 @@ def run(
     suite: SuiteOption = "demo",
     checkpoint: Given = None,
     seeds: Seeds = "0",
+    eval_seeds: EvalSeeds = "",
+    alias: Alias = "",
     engine: Annotated[Engine, typer.Option(help=Engine.__doc__)] = Engine.INLINE,
     gpus: Annotated[int, typer.Option(help="GPUs to use; pretraining takes them all.", min=0)] = 0,
     out: Out = None,
@@ -50,45 +71,77 @@ def run(
     ] = False,
     overwrite: Annotated[Overwrite, typer.Option(help=Overwrite.__doc__)] = Overwrite.MISSING,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Stop where another process works on a job.")
+        bool,
+        typer.Option("--no-wait", help="Stop where another works on a job; with slurm, submit and return."),
     ] = False,
+    partition: Partition = "",
+    nodes: Nodes = 1,
+    cpus: Cpus = 0,
+    time: Time = "",
+    limit: Limit = 200,
+    notice: Notice = 300,
+    extra: Extra = None,
     json: AsJson = False,
 ) -> None:
     """Pretrain models, run benchmarks, fill the tables; the same call again computes only what is missing."""
-    signal.signal(signal.SIGTERM, _terminate)
-    request = resolve(models, asked(all_benchmarks, benchmarks), suite, out, sets or [], seeds, checkpoint)
-    planner = Planner(request)
+    listen()
+    chosen = asked(all_benchmarks, benchmarks)
+    request = resolve(models, chosen, suite, out, sets or [], seeds, checkpoint, eval_seeds, alias)
+    planner, again = Planner(request), overwrite is Overwrite.ALWAYS
     if dry_run:
-        plans.show(planner.plan(), as_json=json)
+        plans.show(planner.plan(), as_json=json, again=again)
         return
+    slurm = Allocation(partition, nodes, cpus, time, limit, notice, tuple(extra or ()))
+    orders, display = Orders(again, gpus, not no_wait, slurm=slurm), Display()
     carry_out = engines.find(engine, gpus)
-    orders = Orders(again=overwrite is Overwrite.ALWAYS, gpus=gpus, wait=not no_wait)
-    _ready(request, orders)
-    plan = planner.plan()
-    plan = carry_out(plan, planner, orders, Display(len(plan)))
+    planner, plan = _prepared(planner, engine, orders, display)
+    keep = _keeper(planner)
+    plan = carry_out(plan, planner, replace(orders, kept=keep), display)
     if _first():
-        tables.show(plan, as_json=json)
+        with suppress(Fault):  # a finished zoo may lie on a read-only share
+            keep()
+        tables.show(plan, request.protocols, as_json=json)
+        plans.summary(plan)
     raise typer.Exit(plan.code)
 
 
-def _ready(request: Request, orders: Orders) -> None:
-    """Checks, before the first second of work, what can be checked; draws the embedded data. Raises Fault."""
-    home = request.store.home
-    with files.explained(home):
-        home.mkdir(parents=True, exist_ok=True)
-        probe = home / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    if orders.gpus:
+def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display) -> tuple[Planner, Plan]:
+    """The plan, once everything is there that can be had beforehand. Raises Fault."""
+    plan = planner.plan()
+    if _ready(planner.request, orders, engine, plan, display):
+        planner = Planner(planner.request)
+        plan = planner.plan()
+    display.jobs = len(plan)
+    return planner, plan
+
+
+def _keeper(planner: Planner) -> Callable[[], None]:
+    """Writes tables.md with what there is now, of all models of the folder."""
+    whole = with_known(planner.request)
+    return lambda: tables.write(Planner(whole, planner.datasets).plan())
+
+
+def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display: Display) -> bool:
+    """Checks, before the first second of work, what can be checked; draws the embedded data where they are
+    not there yet, and says whether it did. Raises Fault.
+    """
+    drawn = request.suite.drawn()
+    if drawn and not any(job.runs(orders.again) for job in plan):
+        return False  # nothing to write: a finished zoo may lie on a read-only share
+    request.store.require_writable()
+    if orders.gpus and engine is not Engine.SLURM:  # a login node has none
         import torch
 
         if (found := torch.cuda.device_count()) < orders.gpus:
             said = f"--gpus {orders.gpus} asked for, {found} found; run nvidia-smi to see why"
             raise Fault("dependency-missing", said)
-    if _first():
-        builtin.draw(request.suite)
-        if orders.again:
-            request.store.forget_caches()
+    if _first() and not drawn:
+        with lease(request.store.lock("data"), orders.wait, display.waiting):
+            display.line(f"drawing the embedded data into {request.suite.root}")
+            builtin.draw(request.suite)
+    if _first() and orders.again:
+        request.store.forget_caches()
+    return not drawn
 
 
 def _first() -> bool:
@@ -96,33 +149,10 @@ def _first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _terminate(number: int, _: Any) -> NoReturn:
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """Turns what ends a command into one sentence and an exit
-    code: 2 wrong usage, 4 something is missing, 130.
-    """
-    try:
-        yield
-    except Fault as fault:
-        print(f"error: {fault}", file=sys.stderr)
-        sys.exit(4 if fault.reason in ("data-missing", "dependency-missing") else 2)
-    except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            print(
-                "\ninterrupted; everything finished so far is kept, the same command continues",
-                file=sys.stderr,
-            )
-        raise
-
-
 def main() -> None:
     """Runs the command; whatever ends it is one sentence and an exit code."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command()(run)
+    single.command(context_settings=HELP)(run)
     with one_sentence():
         single()
 

@@ -2,6 +2,7 @@
 
     models/<model>-s<seed>-<key>/       backbone.safetensors, metrics.jsonl, state.pt, result.json
     results/<model>/<benchmark>/<key>/  result.json, and work/ while the job runs
+    weights/                            checkpoints from elsewhere, as files of ours
     features/                           cached features: may be deleted at any time
     fingerprints/                       remembered fingerprints of data: likewise
     logs/  locks/                       what child processes print; who works on what
@@ -13,12 +14,14 @@ Names are for people. What a record is of stands in the record.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contract import result
 from benchmarks.contract.result import Result, readable
+from pretrain.base import files
 
 RECORD = result.NAME
 WEIGHTS = "backbone.safetensors"
@@ -28,11 +31,13 @@ GIVEN = "given"  # the method in the records of a model whose weights are a file
 
 @dataclass(frozen=True)
 class Known:
-    """A model that a folder has records of; given: its weights are a file of the user's."""
+    """A model that a folder has records of; given: its weights are a file of the user's; seeds: those it was
+    trained with, and with which each was evaluated.
+    """
 
     name: str
     given: bool
-    seeds: frozenset[int]
+    seeds: dict[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Store:
     @property
     def features(self) -> Path:
         return self.home / "features"
+
+    @property
+    def weights(self) -> Path:
+        """Files of ours that were made of somebody else's."""
+        return self.home / "weights"
 
     @property
     def fingerprints(self) -> Path:
@@ -61,9 +71,9 @@ class Store:
         """Folder of a benchmark's record."""
         return self.home / "results" / model / protocol / key
 
-    def log(self, model: str, job: str, seed: int) -> Path:
+    def log(self, label: str) -> Path:
         """What the process of a job prints."""
-        return self.home / "logs" / f"{model}-{job}-s{seed}.log"
+        return self.home / "logs" / f"{label.replace(' ', '-')}.log"
 
     def lock(self, key: str) -> Path:
         """The lock of whoever works on the job of that key."""
@@ -77,19 +87,40 @@ class Store:
         """Readable records of benchmarks with their folders."""
         yield from _records(self.home.glob(f"results/{model}/{protocol}/*/{RECORD}"))
 
-    def of(self, model: str, protocol: str | None, seed: int) -> list[tuple[Path, Result]]:
-        """Every record of a model's pretraining (None) or benchmark with a seed, oldest first."""
+    def of(self, model: str, protocol: str | None, seed: int, trained: int) -> list[tuple[Path, Result]]:
+        """Every record of a model's pretraining (None) or benchmark with a seed, oldest first; trained: the
+        seed of its pretraining.
+        """
         found = self.pretrainings(model) if protocol is None else self.results(model, protocol)
-        mine = [(path, r) for path, r in found if r.seed == seed and r.model.get("name") == model]
+        mine = [
+            (path, r)
+            for path, r in found
+            if (r.seed, r.model.get("seed", r.seed), r.model.get("name")) == (seed, trained, model)
+        ]
         return sorted(mine, key=lambda one: one[1].time.get("end", ""))
 
     def models(self) -> list[Known]:
         """Every model with a record, by name; one trained and one given may share a name."""
-        seeds: dict[tuple[str, bool], set[int]] = {}
+        seeds: dict[tuple[str, bool], dict[int, set[int]]] = {}
         for _, record in [*self.pretrainings(), *self.results()]:
             one = (str(record.model.get("name", "")), record.model.get("method") == GIVEN)
-            seeds.setdefault(one, set()).add(record.seed)
-        return [Known(name, given, frozenset(found)) for (name, given), found in sorted(seeds.items())]
+            trained = int(record.model.get("seed", record.seed))
+            seeds.setdefault(one, {}).setdefault(trained, set())
+            if record.protocol.get("name") != PRETRAIN:
+                seeds[one][trained].add(record.seed)
+        return [
+            Known(name, given, {seed: tuple(sorted(found[seed])) or (seed,) for seed in sorted(found)})
+            for (name, given), found in sorted(seeds.items())
+        ]
+
+    def require_writable(self) -> None:
+        """Raises Fault where the folder cannot be written to; removes what killed writers left in it."""
+        with files.explained(self.home):
+            self.home.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.home, prefix=".writable."):
+                pass
+        for left in [*self.home.glob(".writable.*"), *self.home.glob(".tables.md.*.part")]:
+            left.unlink(missing_ok=True)
 
     def forget_caches(self) -> None:
         """Deletes the cached features: what is computed again must not be read back."""

@@ -26,7 +26,7 @@ _SUMMED_AS = {torch.bool: torch.int32, torch.bfloat16: torch.float32, torch.floa
 _HASH_WORDS = 1 << 22  # 32 MiB of a tensor hashed at a time
 
 
-def start(device: torch.device | str, timeout_s: float = 1800.0) -> torch.device:
+def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
     """The device of this process, after joining the group that torchrun's environment describes, if any.
 
     gloo on the CPU, NCCL on CUDA, where rank r of a node takes GPU LOCAL_RANK. Raises Fault if the

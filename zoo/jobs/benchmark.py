@@ -7,18 +7,19 @@ from typing import Any
 
 import torch
 
-from benchmarks.contract.score import Score
-from benchmarks.contract.task import Task
+from benchmarks.contract.task import Outcome, Task
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.base.numerics import numerics
 from pretrain.data.split import require_same_classes
 from pretrain.nets import checkpoint
+from zoo.jobs.alarms import alarms
 from zoo.jobs.place import Place
 from zoo.plan.job import Job
 
 
-def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
-    """The scores and facts of a protocol on a model's weights.
+def run(job: Job, place: Place) -> Outcome:
+    """The outcome of a protocol on a model's weights.
     Raises Fault where a frozen backbone was changed.
     """
     protocol, path, folder = job.protocol, job.weights, job.folder
@@ -46,10 +47,16 @@ def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
         report=place.report,
     )
     carry_out = protocol.load()
-    outcome = carry_out(task)
+    with numerics(protocol.numerics):
+        outcome = carry_out(task)
     if protocol.frozen and checkpoint.weights_hash(backbone.state_dict()) != checkpoint.describe(path).sha256:
         raise Fault(
             "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
         )
     shutil.rmtree(work)
-    return outcome.scores, outcome.facts
+    excluded = {role: split.excluded for role, split in splits.items() if split.excluded}
+    more: dict[str, Any] = {"images_left_out": excluded} if excluded else {}
+    told = checkpoint.describe(path).origin.get("warnings", [])
+    if doubts := [*told, *alarms(protocol, backbone, splits, place.datasets, place.device)]:
+        more["alarms"] = doubts
+    return outcome._replace(facts={**outcome.facts, **more})

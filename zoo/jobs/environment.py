@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from zoo.plan.planner import version
+from benchmarks.contract.protocol import version
 
 PACKAGES = ("cluster-zoo", "torch", "torchvision", "numpy", "scikit-learn")
 
@@ -28,7 +28,7 @@ def environment() -> dict[str, Any]:
         if torch.cuda.is_available()
         else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
-        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 
 

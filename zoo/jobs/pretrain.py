@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from benchmarks.contract.score import Score
+from benchmarks.contract.task import Outcome
+from pretrain.base.numerics import numerics
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint
 from pretrain.train import loop, model_card
@@ -17,7 +18,7 @@ from zoo.suites.suite import Trained
 SHOWN = ("loss", "changed", "nmi_previous", "ami_previous")  # of the last line of metrics.jsonl
 
 
-def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
+def run(job: Job, place: Place) -> Outcome:
     """Trains a model, or goes on where it was left; its last
     figures, its card and the identity of its weights.
     """
@@ -26,7 +27,8 @@ def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
     recipe = job.entry.recipe
     empty = Split("no images", Path(), (), None, ())
     split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
-    path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, place.report)
+    with numerics("tf32" if recipe.precision == "tf32" else "fp32"):
+        path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, place.report)
     card = model_card.card(job.entry.method, recipe, split, job.folder)
     metrics = job.folder / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
@@ -36,4 +38,7 @@ def run(job: Job, place: Place) -> tuple[list[Score], dict[str, Any]]:
         for name in SHOWN
         if last.get(name) is not None
     ]
-    return scores, {"last": last, "card": card, "weights": checkpoint.describe(path).identity()}
+    facts = {"last": last, "card": card, "weights": checkpoint.describe(path).identity()}
+    if "warning" in last:
+        facts["alarms"] = [last["warning"]]
+    return Outcome(scores, facts)

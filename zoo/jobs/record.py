@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,16 +16,23 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmarks.contract import result
+from benchmarks.contract.protocol import PACKAGE
 from benchmarks.contract.result import Result
 from benchmarks.contract.score import Score
-from pretrain.base import dist
+from benchmarks.contract.task import Outcome
+from pretrain.base import dist, files
 from pretrain.base.faults import Fault, Reason
 from pretrain.base.settings import plain
+from pretrain.base.source import source
+from pretrain.data.loader import worker_killed
 from pretrain.nets import checkpoint
+from pretrain.nets.checkpoint import Meta
 from zoo.jobs.environment import environment, memory
 from zoo.plan.job import Job
 from zoo.store import GIVEN
-from zoo.suites.suite import Trained
+from zoo.suites.suite import METHODS, Trained
+
+FIRST = "fault.txt"  # of several processes: the fault of the one that failed first
 
 
 @dataclass
@@ -33,7 +41,7 @@ class Recording:
     that it ended with; and the record made of them.
     """
 
-    outcome: tuple[Sequence[Score], Mapping[str, Any]] = ((), MappingProxyType({}))
+    outcome: Outcome = field(default_factory=lambda: Outcome([], {}))
     fault: Fault | None = None
     record: Result = field(init=False)
 
@@ -43,21 +51,45 @@ def recording(job: Job, suite: str) -> Iterator[Recording]:
     """Writes the record of what the block computes: ok, or failed with reason and message. Interrupts pass
     through.
 
-    Of several processes the first writes it, and a fault goes on through all of them, so that none waits for
-    another.
+    Of several processes the first writes it. Where one fails, it writes its fault and leaves; what the others
+    then see is only that it is gone, so theirs is not recorded, and all of them end.
     """
     assert job.folder is not None
+    _forget_fault(job.folder)
     started, clock, found = datetime.now(UTC), time.perf_counter(), Recording()
+    first = True
     try:
         yield found
     except Exception as error:
         found.fault = explained(error, job.folder)
-    record = made(
-        job, suite, started, found.fault, *found.outcome, cost={"wall_s": time.perf_counter() - clock}
-    )
-    found.record = keep(job, record) if dist.rank() == 0 else record
+        first = dist.world_size() == 1 or _is_first(found.fault, job.folder)
+    cost = {"wall_s": time.perf_counter() - clock}
+    record = made(job, suite, started, found.fault, **found.outcome._asdict(), cost=cost)
+    writes = first if found.fault is not None else dist.rank() == 0
+    found.record = keep(job, record) if writes else record
     if found.fault is not None and dist.world_size() > 1:
-        raise found.fault
+        if first:
+            print(f"process {dist.rank()}: {found.fault.reason}: {found.fault}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _forget_fault(folder: Path) -> None:
+    if dist.world_size() > 1:
+        if dist.rank() == 0:
+            (folder / FIRST).unlink(missing_ok=True)
+        dist.barrier()
+
+
+def _is_first(fault: Fault, folder: Path) -> bool:
+    """Whether no other process has failed before this one."""
+    try:
+        with files.explained(folder), (folder / FIRST).open("x", encoding="utf-8") as file:
+            file.write(f"{fault.reason}: {fault}")
+    except FileExistsError:
+        return False
+    except Fault:  # a full disk: better two records than none
+        return True
+    return True
 
 
 def made(
@@ -67,6 +99,7 @@ def made(
     fault: Fault | None,
     scores: Sequence[Score] = (),
     facts: Mapping[str, Any] = MappingProxyType({}),
+    missing: Mapping[str, str] = MappingProxyType({}),
     cost: Mapping[str, float] = MappingProxyType({}),
 ) -> Result:
     """The record of a job that ends now; of one that has failed, without scores."""
@@ -81,6 +114,7 @@ def made(
         identity=dict(job.identity or {}),
         seed=job.seed,
         metrics=[] if fault else list(scores),
+        missing={} if fault else dict(missing),
         facts={} if fault else dict(facts),
         env=environment(),
         cost={**cost, **memory()},
@@ -92,6 +126,8 @@ def explained(error: Exception, folder: Path) -> Fault:
     """The fault that an exception is; a traceback is kept for what nobody foresaw."""
     if isinstance(error, Fault):
         return error
+    if (killed := worker_killed(error)) is not None:
+        return killed
     if type(error).__name__ == "OutOfMemoryError":
         said = f"the GPU ran out of memory ({error}); use a GPU with more, or a smaller batch"
         return Fault("oom-gpu", said)
@@ -127,7 +163,8 @@ def keep(job: Job, record: Result) -> Result:
 def _model(job: Job) -> dict[str, Any]:
     """What a record says of the model: its names, and its weights where there are some."""
     trained = isinstance(job.entry, Trained)
-    model: dict[str, Any] = {"name": job.entry.name, "method": GIVEN, "recipe": GIVEN, "config": GIVEN}
+    model: dict[str, Any] = {"name": job.entry.name, "seed": job.model_seed, "method": GIVEN}
+    model |= {"recipe": GIVEN, "config": GIVEN}
     if isinstance(job.entry, Trained):
         recipe = job.entry.recipe
         model |= {"method": job.entry.method, "recipe": recipe.name, "config": recipe.config or recipe.name}
@@ -136,9 +173,16 @@ def _model(job: Job) -> dict[str, Any]:
     with suppress(Fault):  # no weights, or damaged ones: the message of the record says so
         meta = checkpoint.describe(job.weights)
         if not trained:
-            model |= {"recipe": meta.recipe or GIVEN, "config": meta.recipe or GIVEN}
+            model |= {"recipe": meta.recipe or GIVEN, "config": _config(meta)}
         model |= {"weights_sha256": meta.sha256, "tensors": meta.tensors, "arch": meta.arch}
     return model
+
+
+def _config(meta: Meta) -> str:
+    """What the Config column says of weights from elsewhere: recipe or layout, and how much was there."""
+    known = meta.recipe or meta.origin.get("layout") or GIVEN
+    share = meta.origin.get("share")
+    return f"{known}, {share:.1%} of its weights" if share is not None else str(known)
 
 
 def _protocol(job: Job) -> dict[str, Any]:
@@ -146,7 +190,8 @@ def _protocol(job: Job) -> dict[str, Any]:
     if job.protocol is None:
         assert isinstance(job.entry, Trained)
         recipe = job.entry.recipe
-        return {"name": job.name, "version": recipe.version, "settings": plain(recipe)}
+        code = source(f"{METHODS}.{job.entry.method}.method")
+        return {"name": job.name, "version": recipe.version, "settings": plain(recipe), "source": code}
     p = job.protocol
     return {
         "name": p.name,
@@ -155,5 +200,6 @@ def _protocol(job: Job) -> dict[str, Any]:
         "settings": plain(p.settings),
         "report_on": p.report_on,
         "choose": p.choose,
-        "source": p.source,
+        "published": p.source,
+        "source": source(f"{PACKAGE}.{p.family}.run"),
     }

@@ -35,9 +35,18 @@ class Datasets:
 
     def identity(self, reference: Reference) -> DataIdentity:
         """What a key needs of a split. Raises Fault."""
+        return self._remembered(self._key(reference), lambda: of_split(self.split(reference)))
+
+    def _key(self, reference: Reference) -> str:
         folder = reference if isinstance(reference, Path) else self.suite.folder(reference.partition("/")[0])
         part = "all" if isinstance(reference, Path) else reference
-        return self._remembered(f"{folder.absolute()} {part}", lambda: of_split(self.split(reference)))
+        left_out = f" without {self.suite.exclude.absolute()}" if self.suite.exclude else ""
+        return f"{folder.absolute()} {part}{left_out}"
+
+    def shared(self, one: Reference, other: Reference) -> int:
+        """How many images of a split have the contents of an image of another: of those that were hashed."""
+        mine, theirs = (self.fingerprints.contents(self._key(reference)) for reference in (one, other))
+        return len(mine & theirs)
 
     def tree(self, name: str, protocol: Protocol) -> DataIdentity:
         """What a key needs of a data set that a protocol reads as a whole. Raises Fault."""

@@ -17,6 +17,7 @@ from zoo.store import PRETRAIN, RECORD
 from zoo.suites.suite import Entry, Trained
 
 State = Literal["todo", "done", "stale", "failed", "skip"]
+FULL = 6
 STATES: tuple[State, ...] = ("todo", "done", "stale", "failed", "skip")
 
 
@@ -24,6 +25,7 @@ STATES: tuple[State, ...] = ("todo", "done", "stale", "failed", "skip")
 class Job:
     """A pretraining (protocol is None) or one benchmark of one model and seed.
 
+    trained: the seed of the model, where it is evaluated with another;
     why: of a failed or skipped job; changes: what makes it stale; note: of a job that is to be done, in
     words; identity: what its key hashes, None while that is not known (data missing, weights not trained);
     folder: where its record is or will be; weights: the backbone file, where it has one; record: of a job
@@ -41,6 +43,7 @@ class Job:
     folder: Path | None = None
     weights: Path | None = None
     record: Result | None = None
+    trained: int | None = None
 
     @property
     def name(self) -> str:
@@ -49,8 +52,19 @@ class Job:
 
     @property
     def label(self) -> str:
-        """Model, benchmark and, where it is not 0, seed."""
-        return f"{self.entry.name} {self.name}" + (f" seed {self.seed}" if self.seed else "")
+        """Model, benchmark and, where they are not 0, its seeds."""
+        return " ".join(filter(None, (self.entry.name, self.name, self.seeds)))
+
+    @property
+    def model_seed(self) -> int:
+        """The seed of the pretraining."""
+        return self.seed if self.trained is None else self.trained
+
+    @property
+    def seeds(self) -> str:
+        """In words, the seeds that are not 0."""
+        own = f"seed {self.model_seed}" if self.model_seed else ""
+        return own if self.seed == self.model_seed else f"{own} evaluation {self.seed}".strip()
 
     @property
     def key(self) -> str:
@@ -105,17 +119,18 @@ class Plan:
     def benchmarks_of(self, pretraining: Job) -> list[Job]:
         """The benchmarks that wait for a pretraining."""
         one = (pretraining.entry.name, pretraining.seed)
-        return [job for job in self.jobs if job.protocol is not None and (job.entry.name, job.seed) == one]
+        return [job for job in self.jobs if job.protocol and (job.entry.name, job.model_seed) == one]
 
     @property
     def code(self) -> int:
-        """Exit code: 0 all asked for is there; 1 something failed; 4 something needed is missing.
+        """Exit code: 0 all asked for is there; 1 something failed (6: full disk); 4 something is missing.
 
         Of benchmarks asked for by name everything is needed; of all benchmarks only data, not an optional
         package.
         """
-        if any(job.state == "failed" for job in self.jobs):
-            return 1
+        failed = [job for job in self.jobs if job.state == "failed"]
+        if failed:
+            return FULL if any(job.why and job.why.reason == "disk-full" for job in failed) else 1
         skipped = [
             job.why for job in self.jobs if job.state == "skip" and job.entry.name in self.request.asked
         ]
@@ -125,4 +140,4 @@ class Plan:
 
 def same(a: Job, b: Job) -> bool:
     """Whether two jobs are of the same model, benchmark and seed."""
-    return (a.entry.name, a.name, a.seed) == (b.entry.name, b.name, b.seed)
+    return (a.entry.name, a.name, a.seed, a.model_seed) == (b.entry.name, b.name, b.seed, b.model_seed)

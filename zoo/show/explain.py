@@ -19,7 +19,7 @@ def show(plan: Plan, model: str, name: str) -> None:
 
 
 def _job(job: Job) -> None:
-    print(f"{job.entry.name} {job.name} seed {job.seed}: {job.state} ({reason(job)})")
+    print(f"{job.label}: {job.state} ({reason(job)})")
     if job.identity is None:
         return
     print(f"  key {job.key}, the digest of:")

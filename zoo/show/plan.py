@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from pretrain.base.settings import lines, plain
@@ -11,14 +13,16 @@ from zoo.plan.job import STATES, Job, Plan
 from zoo.suites.suite import Trained
 
 
-def show(plan: Plan, as_json: bool, settings: bool = False) -> None:
-    """Prints the plan."""
+def show(plan: Plan, as_json: bool, settings: bool = False, again: bool = False) -> None:
+    """Prints the plan; again: what is done is to be done once more."""
+    if again:
+        plan = replace(plan, jobs=tuple(_again(job) for job in plan))
     if as_json:
         print(json.dumps([as_dict(job) for job in plan], indent=1))
         return
     for job in plan:
-        seed = f" seed {job.seed}" if job.seed else ""
-        print(f"{job.state:<7} {job.entry.name:<16} {job.name:<24}{seed} {reason(job)}")
+        words = " ".join(filter(None, (f"{job.name:<24}", job.seeds, reason(job))))
+        print(f"{job.state:<7} {job.entry.name:<16} {words}")
         for note in notes(job):
             print(f"          note: {note}")
         if settings:
@@ -26,6 +30,28 @@ def show(plan: Plan, as_json: bool, settings: bool = False) -> None:
                 print(f"          {path} = {json.dumps(value)}")
     counts = Counter(job.state for job in plan)
     print(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
+
+
+def _again(job: Job) -> Job:
+    if job.state == "done" and job.runs(again=True):
+        return replace(job, state="todo", note="to be computed again, as asked")
+    return job
+
+
+def summary(plan: Plan) -> None:
+    """What became of a plan: counts, every failure with its reason, where to look."""
+    counts = Counter(job.state for job in plan)
+    print(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]), file=sys.stderr)
+    untrained = {(job.entry.name, job.seed) for job in plan if job.protocol is None and job.state == "failed"}
+    for job in plan:
+        if job.state == "failed" and (
+            job.protocol is None or (job.entry.name, job.model_seed) not in untrained
+        ):
+            print(f"  failed: {job.label}: {reason(job)}", file=sys.stderr)
+    skipped = Counter(reason(job) for job in plan if job.state == "skip")
+    for why, jobs in skipped.items():
+        print(f"  skipped: {jobs} {'job' if jobs == 1 else 'jobs'}: {why}", file=sys.stderr)
+    print(f"tables: {plan.request.store.tables}", file=sys.stderr)
 
 
 def reason(job: Job) -> str:
@@ -55,6 +81,7 @@ def as_dict(job: Job) -> dict[str, Any]:
         "model": job.entry.name,
         "job": job.name,
         "seed": job.seed,
+        "trained": job.model_seed,
         "state": job.state,
         "reason": reason(job),
         "record": str(job.path) if job.path else None,

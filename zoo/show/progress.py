@@ -4,6 +4,7 @@ plain line per event elsewhere. All of it on stderr.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,25 +13,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from benchmarks.contract.table import Column
 from zoo.plan.job import Job
 from zoo.show.plan import reason
 
 QUIET_SECONDS = 15.0  # between plain lines of one job
-HEADLINES = 3  # scores of a finished job that are shown at once
+HEADLINES = 4  # numbers of a finished job that are shown at once
 
 
 class Display:
     """Tells of the jobs of a plan as they start, go on and end."""
 
-    def __init__(self, jobs: int) -> None:
-        self.console = Console(stderr=True, highlight=False)
+    def __init__(self, jobs: int = 0) -> None:
+        # Of the processes that torchrun starts, the first speaks for all.
+        self.console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
         self.jobs, self._numbers = jobs, dict[str, int]()
         self._label, self._shown, self._bar = "", 0.0, Progress(disable=True)
         self._started = dict[str, float]()
 
     def passed(self, job: Job) -> None:
         """A job that is not run: done before, skipped, or without weights."""
-        self.line(f"{self._numbered(job)}: {job.state} ({reason(job)})")
+        why = job.why.reason if job.why is not None else reason(job)  # in full below the last job
+        self.line(f"{self._numbered(job)}: {job.state} ({why})")
 
     @contextmanager
     def job(self, job: Job) -> Iterator[None]:
@@ -74,9 +78,7 @@ class Display:
                 self.line(f"    {line}")
             return
         seconds = time.monotonic() - self._started.get(job.label, time.monotonic())
-        scores = job.record.metrics[:HEADLINES] if job.record else []
-        shown = ", ".join(f"{score.name} {score.value:.2f}" for score in scores)
-        self.line(f"{label}: done in {seconds:.0f} s{'; ' if shown else ''}{shown}")
+        self.line("; ".join([f"{label}: done in {seconds:.0f} s", *_headline(job)]))
 
     def waiting(self, holder: str) -> None:
         """Somebody else works on the job that comes next."""
@@ -90,3 +92,13 @@ class Display:
     def _numbered(self, job: Job) -> str:
         number = self._numbers.setdefault(job.label, len(self._numbers) + 1)
         return f"[{number}/{self.jobs}] {job.label}"
+
+
+def _headline(job: Job) -> list[str]:
+    """The first numbers of a finished job: those that its table shows, or of the last iteration."""
+    if job.record is None:
+        return []
+    scores = {score.name: score for score in job.record.metrics}
+    columns = job.protocol.columns if job.protocol else [Column(name, name, 3) for name in scores]
+    shown = [c for c in columns if c.show == "value" and c.score in scores][:HEADLINES]
+    return [", ".join(f"{c.heading} {scores[c.score].value:.{c.digits}f}" for c in shown)] if shown else []

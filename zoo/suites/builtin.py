@@ -9,7 +9,7 @@ from typing import Any
 from pretrain.base.faults import unknown
 from pretrain.base.settings import changed
 from zoo.suites import file
-from zoo.suites.suite import Suite
+from zoo.suites.suite import FLOORS, Suite
 
 BUILT_IN = ("demo", "smoke", "paper")
 Overrides = dict[str, dict[str, Any]]
@@ -23,12 +23,14 @@ def load(name: str, out: Path | None, sets: Overrides) -> Suite:
         suite = file.read(Path(name))
     elif name == "paper":
         suite = Suite(
-            name=name, variant="paper", root=Path(os.environ.get("ZOO_DATA", "data")), beside=("random",)
+            name=name,
+            variant="paper",
+            root=Path(os.environ.get("ZOO_DATA", "data")),
+            beside=FLOORS,
+            published=True,
         )
     elif name in BUILT_IN:
-        suite = Suite(
-            name=name, variant=name, root=home(name, out) / "data", beside=("random",), embedded=name
-        )
+        suite = Suite(name=name, variant=name, root=home(name, out) / "data", beside=FLOORS, embedded=name)
     else:
         raise unknown("suite", name, [*BUILT_IN, "FILE.toml"])
     merged = {key: suite.overrides.get(key, {}) | sets.get(key, {}) for key in {*suite.overrides, *sets}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 from benchmarks.contract.protocol import Protocol, catalogue
 from pretrain.base import registry
 from pretrain.base.faults import Fault, unknown
-from pretrain.base.settings import override, settings
+from pretrain.base.settings import changed, override, settings
 from pretrain.data import dataset
 from pretrain.data.split import Split, from_folder, require
 from pretrain.train.recipe import Recipe
 
 METHODS = "pretrain.methods"
+SHORT = 12  # characters of a setting that a config's name can hold
 VARIANTS = ("paper", "demo", "smoke")
+FLOORS = ("random", "raw_pixels")  # rows that every table shows, to compare with
 Reference = str | Path  # 'dataset/split', or a folder of images
 
 
@@ -51,8 +54,9 @@ class Suite:
 
     images: 'dataset/split' that is pretrained on, or image_folder, a folder of any images; overrides:
     settings by model or benchmark name; protocols: names it offers, or all; beside: models whose rows stand
-    next to the one asked for; embedded: name of the size of the embedded scenes, '' where the data are the
-    user's.
+    next to the one asked for; published: whether the data are the published sets, whose numbers of images are
+    known and demanded; exclude: a file that lists images to leave out; embedded: name of the size of the
+    embedded scenes, '' where the data are the user's.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Suite:
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     protocols: tuple[str, ...] | None = None
     beside: tuple[str, ...] = ()
+    published: bool = False
+    exclude: Path | None = None
     embedded: str = ""
 
     @property
@@ -75,19 +81,31 @@ class Suite:
         """The model called `name`: a method's folder, or the
         full name of one of its recipes in this suite.
         """
+        known = self.models()
+        if name not in known:
+            raise unknown("model", name, known, f"suite {self.name}")
+        method, recipe = known[name]
+        changes = {**self.overrides.get("pretrain", {}), **self.overrides.get(method, {})}
+        follows = getattr(registry.load(METHODS, method, "recipes"), "FOLLOWS", None)
+        if follows is not None:  # it is not trained, but must match those that are
+            changes = {k: v for k, v in changes.items() if k.partition(".")[0] in follows}
+        made, notes = override(recipe, changes, name)
+        if changes:
+            made = changed(made, config=_marked(recipe.config or recipe.name, changes))
+        return Trained(name, method, made, tuple(notes))
+
+    def models(self) -> dict[str, tuple[str, Recipe]]:
+        """Every model that it can train, by name: method and recipe."""
         known: dict[str, tuple[str, Recipe]] = {}
         for method in registry.names(METHODS):
             variants = recipes(method)[self.variant]
             known |= {recipe.name: (method, recipe) for recipe in variants}
             known[method] = (method, variants[0])
-        if name not in known:
-            raise unknown("model", name, known, f"suite {self.name}")
-        method, recipe = known[name]
-        changes = {**self.overrides.get("pretrain", {}), **self.overrides.get(method, {})}
-        if recipe.epochs == 0:  # nothing of a training recipe applies, but its backbone must match
-            changes = {k: v for k, v in changes.items() if k == "arch" or k.partition(".")[0] == "input"}
-        made, notes = override(recipe, changes, name)
-        return Trained(name, method, made, tuple(notes))
+        return known
+
+    def methods(self) -> list[str]:
+        """Every method, the one to train and those to compare with."""
+        return registry.names(METHODS)
 
     def catalogue(self) -> dict[str, Protocol]:
         """The protocols of this suite by name, with its settings."""
@@ -102,13 +120,25 @@ class Suite:
         }
 
     def _with_settings(self, protocol: Protocol) -> Protocol:
-        made, notes = override(protocol.settings, self.overrides.get(protocol.name, {}), protocol.name)
+        settings = protocol.settings
+        if not self.published and hasattr(settings, "counts"):  # of the images that a foreign trainer finds
+            settings = changed(settings, counts=(0, 0))
+        made, notes = override(settings, self.overrides.get(protocol.name, {}), protocol.name)
         return replace(protocol, settings=made, notes=tuple(notes))
 
     def split(self, reference: Reference) -> Split:
-        """A split by 'dataset/split', or all images of a folder.
+        """A split by 'dataset/split', or all images of a folder, without those that `exclude` lists.
+
         Raises Fault (data-missing) with the layout.
         """
+        found = self._whole(reference)
+        if self.exclude is None:
+            return found
+        listed = require(self.exclude, "a file with a path of an image to leave out on each line")
+        names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return found.without({Path(os.path.abspath(listed.parent / name)) for name in names}, listed)
+
+    def _whole(self, reference: Reference) -> Split:
         if isinstance(reference, Path):
             return from_folder(
                 f"{reference.name}/all", require(reference, "images at any depth below the folder")
@@ -117,7 +147,7 @@ class Suite:
         data = dataset.find(name)
         found = data.split(self.folder(name), part)
         expected = data.counts.get(part)
-        if self.variant == "paper" and name not in self.data and expected not in (None, len(found)):
+        if self.published and expected not in (None, len(found)):
             said = f"expected {expected:,} images as published, found {len(found):,}"
             raise Fault("data-corrupt", f"{reference} in {self.folder(name)}: {said}; complete the data set")
         return found
@@ -143,3 +173,12 @@ def recipes(method: str) -> Mapping[str, tuple[Recipe, ...]]:
     """Recipes of a method by variant; the first of a variant is its default."""
     module = registry.load(METHODS, method, "recipes")
     return {variant: getattr(module, variant.upper()) for variant in VARIANTS}
+
+
+def _marked(config: str, changes: Mapping[str, Any]) -> str:
+    """A config's name with what is not as its recipe has it: the first two settings, and how many more."""
+    shown = [f"{path}={new}" for path, new in sorted(changes.items()) if len(str(new)) <= SHORT][:2]
+    more = len(changes) - len(shown)
+    return ", ".join(
+        [config, *shown, *([f"{more} more changed" if shown else f"{more} changed"] if more else [])]
+    )

@@ -1,0 +1,77 @@
+"""The models of a request: those that a suite trains, those that a name was given to, files of the user's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pretrain.base import registry
+from pretrain.base.faults import Fault
+from pretrain.base.settings import build
+from pretrain.nets.formats.adopting import adopted
+from zoo.store import Store
+from zoo.suites.suite import METHODS, Entry, Given, Suite, Trained, recipes
+
+
+def entries(suite: Suite, store: Store, names: list[str], alias: str = "") -> tuple[Entry, ...]:
+    """The models of these names (`all`: every method), then those beside them.
+
+    alias: a name of its own for the one model asked for, with the settings of this command. Those beside it
+    have the suite's settings. Raises Fault on an unknown name.
+    """
+    asked = list(dict.fromkeys(n for name in names for n in (suite.methods() if name == "all" else [name])))
+    beside = [name for name in suite.beside if name not in asked]
+    found: list[Entry] = [_named(suite, store, name) for name in asked]
+    if alias:
+        if len(found) != 1 or not isinstance(found[0], Trained):
+            raise Fault("bad-config", f"--as names one model that is trained, got {', '.join(names)}")
+        found = [Trained(_free(suite, alias, "--as"), found[0].method, found[0].recipe, found[0].notes)]
+    return (*found, *(suite.entry(name) for name in beside))
+
+
+def given(suite: Suite, store: Store, names: list[str], path: Path) -> tuple[Entry, ...]:
+    """A model whose weights are a file of any layout. Raises Fault on a taken name, or an unfit file."""
+    if len(names) != 1:
+        raise Fault("bad-config", f"--checkpoint evaluates one model, got {len(names)} names")
+    name = _free(suite, names[0], "--checkpoint")
+    if not path.exists():
+        raise Fault("data-missing", f"checkpoint {path} is not there")
+    try:
+        return (Given(name, adopted(path, store.weights)),)
+    except Fault as fault:
+        if fault.reason == "data-missing":
+            raise
+        said = f"options for reading it go to `zoo convert {path} OUT.safetensors`, whose file goes here"
+        raise Fault(fault.reason, f"{fault}; {said}") from None
+
+
+def still_known(suite: Suite, store: Store, name: str) -> Trained | None:
+    """A model of the suite, or one that was given a name; None where neither knows it any more."""
+    try:
+        return _named(suite, store, name)
+    except Fault:  # its folder was taken out of the zoo since
+        return None
+
+
+def _named(suite: Suite, store: Store, name: str) -> Trained:
+    return suite.entry(name) if name in suite.models() else _remembered(store, name) or suite.entry(name)
+
+
+def _remembered(store: Store, name: str) -> Trained | None:
+    """The model that was once given this name, as the record of its pretraining has it."""
+    records = [record for _, record in store.pretrainings(name) if record.model.get("name") == name]
+    newest = max(records, key=lambda record: record.time.get("end", ""), default=None)
+    if newest is None or newest.model.get("method") not in registry.names(METHODS):
+        return None
+    method = str(newest.model["method"])
+    kind = type(recipes(method)["paper"][0])
+    return Trained(name, method, build(kind, newest.protocol["settings"], f"the record of {name}"))
+
+
+def _free(suite: Suite, name: str, option: str) -> str:
+    """The name, if it can be a folder and is nobody's. Raises Fault otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
+        raise Fault("bad-config", f"model name {name!r} must be 1-80 letters, digits, '.', '_' or '-'")
+    if name in suite.models():
+        raise Fault("bad-config", f"{option}: '{name}' is a model that the zoo trains; name yours otherwise")
+    return name

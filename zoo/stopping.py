@@ -1,0 +1,62 @@
+"""How a command ends before it is done: by a signal, by a fault; one sentence and an exit code each."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from pretrain.base.faults import Fault, Reason
+from zoo.plan.job import FULL
+
+# Of a terminal, a lost connection, a scheduler that takes the machine back.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT)
+CODES: dict[Reason, int] = {"data-missing": 4, "dependency-missing": 4, "disk-full": FULL}
+WRONG_USAGE = 2
+
+
+def listen() -> None:
+    """From now on every signal of `SIGNALS` ends the process in order: locks go, children are stopped."""
+    for number in SIGNALS:
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, _: Any) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turns what ends a command into one sentence and an exit code.
+
+    2 wrong usage, 4 data or a package is missing, 6 the disk is full, 128 + n stopped by signal n.
+    """
+    try:
+        yield
+    except Fault as fault:
+        _say(f"error: {fault}")
+        sys.exit(CODES.get(fault.reason, WRONG_USAGE))
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code - 128 in SIGNALS:
+            name = signal.Signals(ended.code - 128).name
+            _say(
+                f"stopped by {name}: what was finished is kept, the running job goes on where it was; continue with"
+            )
+            _say(f"    {_command()}")
+        raise
+
+
+def _say(text: str) -> None:
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(text, file=sys.stderr)
+
+
+def _command() -> str:
+    """The command line that people typed."""
+    program = os.path.basename(sys.argv[0])
+    started = f"python -m zoo.{program.removesuffix('.py')}" if program.endswith(".py") else program
+    return shlex.join([*started.split(), *sys.argv[1:]])
