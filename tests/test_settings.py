@@ -157,3 +157,8 @@ def test_pairs_of_the_command_line_need_a_name_and_a_value() -> None:
     for pair in ("lr=1", "odc.lr", "odc.=1"):
         with pytest.raises(Fault, match=r"--set expects NAME\.FIELD=VALUE"):
             file.from_command_line([pair])
+
+
+def test_a_list_is_asked_for_as_it_is_written() -> None:
+    with pytest.raises(Fault, match=r"scale: expected a list like \[0\.2, 1\.0\], got '0\.2,1\.0'"):
+        builtin.load("smoke", None, {"odc": {"views.0.scale": "0.2,1.0"}}).entry("odc")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from pretrain.base.faults import Fault, Reason
+from pretrain.base.faults import Fault, Reason, printable
 from zoo.plan.job import FULL
 
 # Of a terminal, a lost connection, a scheduler that takes the machine back.
@@ -40,6 +40,12 @@ def one_sentence() -> Iterator[None]:
     except Fault as fault:
         _say(f"error: {fault}")
         sys.exit(CODES.get(fault.reason, WRONG_USAGE))
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:  # a name that is too long, a disk that is gone
+        _say(f"error: {printable(str(error.filename or ''), 200)}: {error.strerror or error}")
+        sys.exit(WRONG_USAGE)
     except SystemExit as ended:
         if isinstance(ended.code, int) and ended.code - 128 in SIGNALS:
             name = signal.Signals(ended.code - 128).name

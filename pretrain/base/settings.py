@@ -167,6 +167,9 @@ _BOUNDS = {
     "union_tag_invalid": ("expected_tags", "a kind among {}"),
     "too_short": ("min_length", "{} or more values"),
     "too_long": ("max_length", "{} values or fewer"),
+    "tuple_type": ("", "a list like [0.2, 1.0]"),
+    "list_type": ("", "a list like ['a', 'b']"),
+    "string_type": ("", "a text"),
 }
 
 
