@@ -18,6 +18,7 @@ from reports.tables.cells import Missing, Row
 from reports.tables.fill import Filled, fill
 from reports.tables.notes import notes
 from tests.test_result import record
+from zoo.suites import builtin
 
 PROTOCOLS = catalogue("paper")
 RECALL = Column("Recall", "recall")
@@ -159,3 +160,10 @@ def test_what_makes_a_number_doubtful_stands_below_its_table() -> None:
     )
     said = notes([RETRIEVAL], [Row("odc", None, "recipe", {"retrieval": [(Path("0"), doubtful)]})])
     assert said == ["odc: retrieval: in doubt: 2 images of val are in train"]
+
+
+def test_columns_follow_the_settings_that_make_them(tmp_path: Path) -> None:
+    suite = builtin.load("demo", tmp_path, {"imagenet_knn": {"ks": [5, 7]}, "voc07_low_shot": {"ks": [3]}})
+    found = suite.catalogue()
+    assert [column.heading for column in found["imagenet_knn"].columns] == ["k=5", "k=7"]
+    assert [column.heading for column in found["voc07_low_shot"].columns] == ["k=3"]

@@ -32,13 +32,14 @@ LIBRARIES = ("torch", "numpy", "pillow")  # whose version decides a number that 
 class Protocol:
     """A benchmark. version: raised by hand when its arithmetic changes; settings: of a class of its own.
 
-    data: role -> 'dataset/split', for instance {'train': 'imagenet/train'}; roots: data sets that a foreign
-    trainer reads as a whole, and inventory(root, settings) the files of them that it reads; report_on: the
-    role or part that is scored; choose: in words, how the numbers shown are chosen; frozen: the backbone must
-    come back unchanged; packages: libraries whose version decides the number; numerics: of its arithmetic on
-    a GPU; unavailable(): a fault, if it cannot run here; archs: architectures that it can run, none: all;
-    table, columns, row: where its numbers stand (row: what tells its row from another protocol's of the same
-    table); place: benchmarks, and so tables and columns, come in this order; function: of run.py.
+    data: role -> 'dataset/split', for instance {'train': 'imagenet/train'}; roots: data sets that a
+    foreign trainer reads as a whole, and inventory(root, settings) the files of them that it reads;
+    report_on: the role or part that is scored; choose: in words, how the numbers shown are chosen;
+    frozen: the backbone must come back unchanged; packages: libraries whose version decides the number;
+    numerics: of its arithmetic on a GPU; unavailable(): a fault, if it cannot run here; archs:
+    architectures that it can run, none: all; table, columns (columns_of: as settings have them), row:
+    where its numbers stand (row: what tells its row from another protocol's of the same table); place:
+    benchmarks, and so tables and columns, come in this order; function: of run.py.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Protocol:
     archs: tuple[str, ...] = ()
     table: Table
     columns: tuple[Column, ...]
+    columns_of: Callable[[Any], tuple[Column, ...]] | None = None
     row: str = ""
     place: int = 1000
     function: str = "run"

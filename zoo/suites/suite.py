@@ -124,7 +124,8 @@ class Suite:
         if not self.published and hasattr(settings, "counts"):  # of the images that a foreign trainer finds
             settings = changed(settings, counts=(0, 0))
         made, notes = override(settings, self.overrides.get(protocol.name, {}), protocol.name)
-        return replace(protocol, settings=made, notes=tuple(notes))
+        columns = protocol.columns_of(made) if protocol.columns_of else protocol.columns
+        return replace(protocol, settings=made, notes=tuple(notes), columns=columns)
 
     def split(self, reference: Reference) -> Split:
         """A split by 'dataset/split', or all images of a folder, without those that `exclude` lists.

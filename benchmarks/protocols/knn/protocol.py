@@ -33,6 +33,11 @@ class KnnSettings:
             raise ValueError(f"ks must rise, got {list(self.ks)}")
 
 
+def columns(settings: KnnSettings) -> tuple[Column, ...]:
+    """One for each k."""
+    return tuple(Column(f"k={k}", f"k{k}_top1", digits=1) for k in settings.ks)
+
+
 PAPER = (
     Protocol(
         name="imagenet_knn",
@@ -47,7 +52,8 @@ PAPER = (
             heading="ImageNet Nearest-Neighbor Classification",
             intro="Weighted nearest neighbours on the globally averaged features. Top-1 accuracy in percent.",
         ),
-        columns=tuple(Column(f"k={k}", f"k{k}_top1", digits=1) for k in KS),
+        columns=columns(KnnSettings()),
+        columns_of=columns,
         place=40,
     ),
 )
