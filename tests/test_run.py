@@ -16,6 +16,7 @@ import pytest
 from benchmarks.contract import result
 from tests import golden, scenes
 
+pytestmark = pytest.mark.slow  # whole commands, a process each
 ALL = ("run", "odc", "--all-benchmarks", "--suite", "smoke")
 
 
@@ -126,7 +127,6 @@ def run_own(own: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return zoo("run", "odc", "--all-benchmarks", "--suite", str(own / "own.toml"), *words, home=own / "out")
 
 
-@pytest.mark.slow
 def test_a_damaged_image_fails_its_jobs_and_no_others(own: Path) -> None:
     (own / "images" / "val" / "class0" / "000.png").write_bytes(b"\x89PNG not really")
     done = run_own(own)
@@ -137,7 +137,6 @@ def test_a_damaged_image_fails_its_jobs_and_no_others(own: Path) -> None:
     assert "data-corrupt" in (own / "out" / "tables.md").read_text()
 
 
-@pytest.mark.slow
 def test_killed_in_a_long_job_it_continues_from_its_own_last_epoch(own: Path) -> None:
     whole = run_own(own, "--set", "imagenet_linear.average.epochs=30")
     assert whole.returncode == 0, whole.stderr
@@ -163,7 +162,6 @@ def test_killed_in_a_long_job_it_continues_from_its_own_last_epoch(own: Path) ->
     assert again == numbers
 
 
-@pytest.mark.slow
 def test_the_local_engine_gives_the_same_records(own: Path) -> None:
     assert run_own(own).returncode == 0
     local = zoo(
@@ -188,7 +186,6 @@ def test_the_local_engine_gives_the_same_records(own: Path) -> None:
     assert numbers[0] == numbers[1]
 
 
-@pytest.mark.slow
 def test_several_seeds_show_their_mean_and_spread(own: Path) -> None:
     assert run_own(own, "--seeds", "0,1").returncode == 0
     assert " ± " in (own / "out" / "tables.md").read_text()

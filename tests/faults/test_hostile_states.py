@@ -20,7 +20,8 @@ from benchmarks.mm.worker import main as worker
 from pretrain.base.faults import Fault
 from tests.test_mm_worker import as_before, data, global_state, job, weights  # noqa: F401  fixtures
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # the mm packages warn when they are imported
+# The mm packages warn when they are imported, which takes seconds.
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]
 
 
 class Touching:
