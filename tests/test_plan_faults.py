@@ -284,3 +284,15 @@ def test_weights_of_ones_own_do_not_take_the_name_of_a_method(tmp_path: Path) ->
     checkpoint.save(path, build("resnet10_narrow", Input(size=8, resize=8), 0), "resnet10_narrow", {})
     with pytest.raises(Fault, match="'odc' is a model that the zoo trains; name yours otherwise"):
         requests.resolve(["odc"], None, "smoke", tmp_path / "out", [], checkpoint=path)
+
+
+def test_what_a_killed_sitting_left_in_a_job_s_folder_goes(suite: Suite, tmp_path: Path) -> None:
+    planner = Planner(request(suite, tmp_path / "home", suite.entry("random")))
+    made = planner.plan()
+    folder = made.jobs[0].folder
+    assert folder is not None
+    folder.mkdir(parents=True)
+    (folder / ".state.pt.123.part").touch()
+    inline.run(made, planner, NO_ORDERS, Display(len(made)))
+    assert not list(folder.rglob(".*.part"))
+    assert (folder / "result.json").exists()

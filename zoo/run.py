@@ -98,8 +98,7 @@ def run(
     keep = _keeper(planner)
     plan = carry_out(plan, planner, replace(orders, kept=keep), display)
     if _first():
-        with suppress(Fault):  # a finished zoo may lie on a read-only share
-            keep()
+        keep()
         tables.show(plan, request.protocols, as_json=json)
         plans.summary(plan)
     raise typer.Exit(plan.code)
@@ -116,9 +115,16 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
 
 
 def _keeper(planner: Planner) -> Callable[[], None]:
-    """Writes tables.md with what there is now, of all models of the folder."""
+    """Writes tables.md with what there is now, of all models of the folder, where it can be written: a full
+    disk or a read-only share ends no run, and the last lines say what failed.
+    """
     whole = with_known(planner.request)
-    return lambda: tables.write(Planner(whole, planner.datasets).plan())
+
+    def keep() -> None:
+        with suppress(Fault):
+            tables.write(Planner(whole, planner.datasets).plan())
+
+    return keep
 
 
 def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display: Display) -> bool:

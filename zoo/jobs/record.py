@@ -55,7 +55,7 @@ def recording(job: Job, suite: str) -> Iterator[Recording]:
     then see is only that it is gone, so theirs is not recorded, and all of them end.
     """
     assert job.folder is not None
-    _forget_fault(job.folder)
+    _tidy(job.folder)
     started, clock, found = datetime.now(UTC), time.perf_counter(), Recording()
     first = True
     try:
@@ -73,11 +73,13 @@ def recording(job: Job, suite: str) -> Iterator[Recording]:
         raise SystemExit(1)
 
 
-def _forget_fault(folder: Path) -> None:
-    if dist.world_size() > 1:
-        if dist.rank() == 0:
-            (folder / FIRST).unlink(missing_ok=True)
-        dist.barrier()
+def _tidy(folder: Path) -> None:
+    """Removes what an earlier sitting that was killed has left; the caller holds the lease of the job."""
+    if dist.rank() == 0:
+        for place in (folder, folder / "work"):
+            files.sweep(place)
+        (folder / FIRST).unlink(missing_ok=True)
+    dist.barrier()
 
 
 def _is_first(fault: Fault, folder: Path) -> bool:
