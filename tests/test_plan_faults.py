@@ -296,3 +296,16 @@ def test_what_a_killed_sitting_left_in_a_job_s_folder_goes(suite: Suite, tmp_pat
     inline.run(made, planner, NO_ORDERS, Display(len(made)))
     assert not list(folder.rglob(".*.part"))
     assert (folder / "result.json").exists()
+
+
+def test_data_that_are_here_but_wrong_do_not_leave_old_numbers_standing(suite: Suite, tmp_path: Path) -> None:
+    finish(suite, tmp_path / "home")
+    lists = suite.folder("imagenet") / "meta"
+    lists.mkdir()
+    (lists / "train.txt").write_text("no label\n")
+    states = {job.name: job.state for job in plan(suite, tmp_path / "home")}
+    assert (states["pretrain"], states["imagenet_knn"], states["clustering"]) == (
+        "failed",
+        "failed",
+        "failed",
+    )

@@ -76,9 +76,10 @@ def recording(job: Job, suite: str) -> Iterator[Recording]:
 def _tidy(folder: Path) -> None:
     """Removes what an earlier sitting that was killed has left; the caller holds the lease of the job."""
     if dist.rank() == 0:
-        for place in (folder, folder / "work"):
-            files.sweep(place)
-        (folder / FIRST).unlink(missing_ok=True)
+        with suppress(OSError):  # what is wrong with the folder the job itself will say
+            for place in (folder, folder / "work"):
+                files.sweep(place)
+            (folder / FIRST).unlink(missing_ok=True)
     dist.barrier()
 
 

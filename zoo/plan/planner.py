@@ -74,7 +74,7 @@ class Planner:
             identity = self._run_identity(entry, seed, self._training_data(entry))
         except Fault as fault:
             identity = self._run_identity(entry, seed, None)
-            return self._recalled(job, identity, {"data"}) or self._without_data(job, fault)
+            return self._recalled(job, identity, {"data"}, fault) or self._without_data(job, fault)
         folder = self.store.model(entry.name, seed, digest(identity))
         job = replace(job, identity=identity, folder=folder, weights=folder / WEIGHTS)
         job = self._judged(job)
@@ -118,7 +118,9 @@ class Planner:
             return self._waiting(job, pretraining, lacking)
         identity = {**weights, "data": data, "seed": job.seed, **protocol.rule()}
         if lacking is not None:
-            return self._recalled(job, identity, {"data", "packages"}) or self._without_data(job, lacking)
+            return self._recalled(job, identity, {"data", "packages"}, lacking) or self._without_data(
+                job, lacking
+            )
         return self._known(replace(job, note="not computed yet"), identity, pretraining)
 
     def _known(self, job: Job, identity: dict[str, Any], pretraining: Job) -> Job:
@@ -131,7 +133,7 @@ class Planner:
             return job
         if (why := unavailable()) is not None:
             skipped = replace(job, state="skip", why=why)
-            return self._recalled(job, identity, {"packages"}) or skipped
+            return self._recalled(job, identity, {"packages"}, why) or skipped
         return job if pretraining.state == "done" else self._waiting(job, pretraining, None)
 
     def _waiting(self, job: Job, pretraining: Job, lacking: Fault | None) -> Job:
@@ -145,11 +147,14 @@ class Planner:
         said = f"pretraining failed: {why}" if pretraining.state == "failed" else f"no weights: {why}"
         return replace(job, state=pretraining.state, why=Fault(why.reason, said))
 
-    def _recalled(self, job: Job, identity: dict[str, Any], absent: set[str]) -> Job | None:
+    def _recalled(self, job: Job, identity: dict[str, Any], absent: set[str], why: Fault) -> Job | None:
         """The job with its newest record, where that differs only in parts that are not here to be compared.
 
-        A finished zoo can so be read without its data, and without the packages that it was made with.
+        A finished zoo can so be read without its data, and without the packages that it was made with. Data
+        that are here but wrong are no excuse.
         """
+        if why.reason not in MISSING:
+            return None
         protocol = job.protocol.name if job.protocol else None
         for path, record in reversed(self.store.of(job.entry.name, protocol, job.seed, job.model_seed)):
             theirs = {part: record.identity.get(part) for part in absent}
