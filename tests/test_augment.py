@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from pretrain.data import augment
+from pretrain.data import augment, colour
 from pretrain.data.view import Input, View
 
 # Columns of the uniform numbers that colour an image.
@@ -70,10 +70,10 @@ def test_no_draw_becomes_one_in_single_precision() -> None:
 
 def test_the_draw_that_was_one_lights_an_image_finitely() -> None:
     """Of seed 0, epoch 40, id 401408, stream 1: one of its draws is above 1 - 2^-25."""
-    u = augment.single(augment.uniforms(0, 40, once(np.array([401_408])), 1, augment.COLOUR_DRAWS))
+    u = augment.single(augment.uniforms(0, 40, once(np.array([401_408])), 1, colour.COLOUR_DRAWS))
     view = View(size=8, lighting=0.1)
     x = torch.full((1, 8, 8, 3), 128, dtype=torch.uint8)
-    assert bool(augment.finish(x, view, u, Input(size=8, resize=8)).isfinite().all())
+    assert bool(colour.finish(x, view, u, Input(size=8, resize=8)).isfinite().all())
 
 
 def test_random_resized_boxes_keep_area_and_aspect() -> None:
@@ -114,8 +114,8 @@ def test_random_crop_reaches_every_place_of_the_centre_square() -> None:
 
 def finish(view: View, n: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     pixels = torch.from_numpy(rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8))
-    u = torch.from_numpy(augment.uniforms(0, 0, once(np.arange(n)), 1, augment.COLOUR_DRAWS)).float()
-    return pixels.permute(0, 3, 1, 2) / 255, augment.finish(pixels, view, u, PLAIN), u
+    u = torch.from_numpy(augment.uniforms(0, 0, once(np.arange(n)), 1, colour.COLOUR_DRAWS)).float()
+    return pixels.permute(0, 3, 1, 2) / 255, colour.finish(pixels, view, u, PLAIN), u
 
 
 def test_without_augmentation_pixels_are_only_normalised() -> None:
@@ -133,10 +133,10 @@ def test_flip_mirrors_its_share_of_the_images() -> None:
 
 def coloured(pixels: torch.Tensor, view: View, drawn: dict[int, list[float]]) -> torch.Tensor:
     """Finished views of uint8 pixels (B, S, S, 3), where some draws of each image are given and others 0."""
-    u = torch.zeros(len(pixels), augment.COLOUR_DRAWS)
+    u = torch.zeros(len(pixels), colour.COLOUR_DRAWS)
     for column, values in drawn.items():
         u[:, column] = torch.tensor(values)
-    return augment.finish(pixels, view, u, PLAIN)
+    return colour.finish(pixels, view, u, PLAIN)
 
 
 def noise(n: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:

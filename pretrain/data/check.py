@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pretrain.data import image
-from pretrain.data.split import Split
+from pretrain.data.split import Place, Split
 
 AT_A_TIME = 64  # images handed to a process
 
@@ -23,18 +23,19 @@ def bad_images(split: Split, processes: int | None = None) -> Iterator[tuple[Pat
     # Spawned: a fork would copy the locks that other threads hold, such as CUDA's.
     pool = ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn"))
     paths = [split.path(i) for i in range(len(split))]
+    places = [split.place(i) for i in range(len(split))]
     try:
-        for path, reason in zip(paths, pool.map(flaw, paths, chunksize=AT_A_TIME), strict=True):
+        for path, reason in zip(paths, pool.map(flaw, places, chunksize=AT_A_TIME), strict=True):
             if reason:
                 yield path, reason
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def flaw(path: Path) -> str:
-    """Why the image of a file cannot be read; '' where it can."""
+def flaw(place: Place) -> str:
+    """Why the image there cannot be read; '' where it can."""
     try:
-        image.rgb(path)
+        image.rgb(place.opened())
     except FileNotFoundError:
         return "it is not there"
     except image.UNREADABLE as error:

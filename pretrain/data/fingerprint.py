@@ -4,7 +4,8 @@ A fingerprint covers which files belong (by relative path), their labels, every 
 whole, and the contents of the images: of all, or of an even sample where there are more than `SAMPLE_ABOVE`.
 Contents are hashed once. After that the stat of a file (inode, size, times of its last changes) stands for
 its content, and the stats of folders and lists for which files belong: a second look lists nothing and reads
-nothing.
+nothing. An image in a shard counts as the file that it would be, with the stat of its shard: packing changes
+no fingerprint.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 from pretrain.base import files, identity
 from pretrain.base.faults import Fault
-from pretrain.data.split import Split
+from pretrain.data.split import Place, Split
 
 SAMPLE_ABOVE = 20_000  # images; reading ImageNet whole takes a quarter of an hour
 SAMPLE = 4_096
@@ -45,7 +46,7 @@ class Inventory:
     """A data set on disk. sources: folders and list files whose stats tell that nothing was added or removed;
 
     texts: files hashed whole; images: hashed by content; more: what else decides, such as labels, hashed
-    already.
+    already; places: where the bytes of each image are, if not in files of their own.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Inventory:
     images: Sequence[Path]
     classes: int
     more: str = ""
+    places: Sequence[Place] = ()
 
 
 def of_split(split: Split) -> Inventory:
@@ -62,7 +64,8 @@ def of_split(split: Split) -> Inventory:
     labels = b"" if split.labels is None else split.labels.tobytes()
     more = hashlib.sha256("\n".join((*split.files, "", *split.classes)).encode() + labels).hexdigest()
     images = [split.path(i) for i in range(len(split))]
-    return Inventory(split.name, split.root, split.sources, (), images, len(split.classes), more)
+    places = [split.place(i) for i in range(len(split))] if split.packed else ()
+    return Inventory(split.name, split.root, split.sources, (), images, len(split.classes), more, places)
 
 
 class Fingerprints:
@@ -96,20 +99,27 @@ def _hashed(
     inventory: Inventory, known: dict[str, Any]
 ) -> tuple[DataIdentity, dict[str, Stat], dict[str, Any]]:
     """Identity of an inventory, stats of all that it rests on, and content hashes by path."""
-    images = inventory.images
-    if len(images) > SAMPLE_ABOVE:
-        images = [images[i * (len(images) - 1) // (SAMPLE - 1)] for i in range(SAMPLE)]
+    rows: Sequence[int] = range(len(inventory.images))
+    if len(rows) > SAMPLE_ABOVE:
+        rows = [i * (len(rows) - 1) // (SAMPLE - 1) for i in range(SAMPLE)]
+    images = [inventory.images[i] for i in rows]
+    places = [inventory.places[i] for i in rows] if inventory.places else [Place(path) for path in images]
+    at = {str(path): Place(path) for path in inventory.texts} | dict(
+        zip(map(str, images), places, strict=True)
+    )
     paths = [str(path) for path in (*inventory.texts, *images)]
-    sources = [str(path) for path in inventory.sources]
-    stats = dict(zip([*sources, *paths], _stats([*sources, *paths]), strict=True))
-    missing = [path for path in paths if not stats[path]]
+    files_ = list(dict.fromkeys([*map(str, inventory.sources), *(str(at[path].path) for path in paths)]))
+    stats = dict(zip(files_, _stats(files_), strict=True))
+    state = {path: stats[str(at[path].path)] for path in paths}
+    missing = [path for path in paths if not state[path]]
     if missing:
         said = f"{len(missing)} of the files that {inventory.name} names are not there, first {missing[0]}"
         raise Fault("data-missing", f"{said}; restore the files or the list")
-    contents = {path: known[path] for path in paths if path in known and known[path][0] == stats[path]}
+    contents = {path: known[path] for path in paths if path in known and known[path][0] == state[path]}
     new = [path for path in paths if path not in contents]
     with ThreadPoolExecutor(READERS) as pool:
-        contents |= {path: [stats[path], sha] for path, sha in zip(new, pool.map(_sha, new), strict=True)}
+        shas = pool.map(_sha, [at[path] for path in new])
+        contents |= {path: [state[path], sha] for path, sha in zip(new, shas, strict=True)}
     relative = [[os.path.relpath(path, inventory.root), contents[path][1]] for path in paths]
     fingerprint = identity.digest([inventory.more, len(inventory.images), relative])
     return DataIdentity(fingerprint, len(inventory.images), inventory.classes, len(images)), stats, contents
@@ -128,12 +138,14 @@ def _stat(path: str) -> Stat:
     return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def _sha(path: str) -> str:
+def _sha(place: Place) -> str:
     try:
-        with open(path, "rb") as file:
+        if place.length >= 0:
+            return identity.shortened(hashlib.sha256(place.content()))
+        with place.path.open("rb") as file:
             return identity.shortened(hashlib.file_digest(file, "sha256"))
     except OSError as error:
-        raise Fault("data-corrupt", f"{path} cannot be read: {error.strerror}") from None
+        raise Fault("data-corrupt", f"{place.path} cannot be read: {error.strerror}") from None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

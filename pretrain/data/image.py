@@ -12,6 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -48,26 +49,25 @@ WHITES = {"I": (65535.0,), "F": (1.0, 255.0, 65535.0)}  # by the first letter of
 
 def read(split: Split, i: int) -> Image.Image:
     """The i-th image of a split, RGB. Raises Fault: data-missing or data-corrupt, naming split and file."""
-    with _named(split, i) as path:
-        return rgb(path)
+    with _named(split, i) as opened:
+        return rgb(opened)
 
 
 def size(split: Split, i: int) -> tuple[int, int]:
     """(width, height) of the i-th image as stored, from its header. Raises Fault as `read` does."""
-    with _named(split, i) as path, Image.open(path) as file:
+    with _named(split, i) as opened, Image.open(opened) as file:
         return file.size
 
 
 @contextmanager
-def _named(split: Split, i: int) -> Iterator[Path]:
-    path = split.path(i)
+def _named(split: Split, i: int) -> Iterator[Path | BytesIO]:
     try:
-        yield path
+        yield split.place(i).opened()
     except FileNotFoundError:
-        raise Fault("data-missing", f"{split.name}: {path} is listed but not there") from None
+        raise Fault("data-missing", f"{split.name}: {split.called(i)} is listed but not there") from None
     except UNREADABLE as error:
         said = f"cannot be decoded ({error}); replace the file or take it off the list"
-        raise Fault("data-corrupt", f"{split.name}: {path} {said}") from None
+        raise Fault("data-corrupt", f"{split.name}: {split.called(i)} {said}") from None
 
 
 def on_its_side(file: Image.Image) -> bool:
@@ -75,15 +75,20 @@ def on_its_side(file: Image.Image) -> bool:
     return _orientation(file) in (5, 6, 7, 8)
 
 
-def rgb(path: Path) -> Image.Image:
-    """A file's image, 8-bit RGB, upright. Raises one of UNREADABLE."""
+def rgb(path: Path | BytesIO) -> Image.Image:
+    """The image of a file or of its bytes, 8-bit RGB, upright. Raises one of UNREADABLE."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # palette transparency, EXIF remarks: the pixels are what counts
         with Image.open(path) as file:
-            file.load()  # a PNG's EXIF may follow its pixels; a TIFF turns itself here
-            turn = TURNS.get(_orientation(file))
-            image = Image.fromarray(_grey(file)) if file.mode[0] in WHITES else file
-            image = image.convert("RGB")
+            return upright(file)
+
+
+def upright(file: Image.Image) -> Image.Image:
+    """An opened image, 8-bit RGB, upright. Raises one of UNREADABLE."""
+    file.load()  # a PNG's EXIF may follow its pixels; a TIFF turns itself here
+    turn = TURNS.get(_orientation(file))
+    image = Image.fromarray(_grey(file)) if file.mode[0] in WHITES else file
+    image = image.convert("RGB")
     return image if turn is None else image.transpose(turn)
 
 

@@ -6,39 +6,32 @@ the device. A worker that outlives an epoch therefore cannot deliver the labels 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from itertools import islice
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import Dataset, get_worker_info
 
 from pretrain.base.faults import Fault
-from pretrain.data.augment import (
-    COLOUR_DRAWS,
-    GEOMETRY_DRAWS,
-    Ints,
-    Samples,
-    crop,
-    finish,
-    in_order,
-    single,
-    uniforms,
-)
+from pretrain.data import workers
+from pretrain.data.augment import GEOMETRY_DRAWS, Ints, Samples, crop, in_order, single, uniforms
+from pretrain.data.colour import COLOUR_DRAWS, finish, sent
 from pretrain.data.image import read, size
 from pretrain.data.split import Split
 from pretrain.data.view import Input, View
+from pretrain.data.workers import Key, Workers
 
-Key = tuple[int, int, int]  # epoch, sample id, its occurrence in the epoch
 Made = tuple[Samples, list[Tensor]] | Fault
-WORKERS = 8  # processes that decode, at most
 SAMPLE = 64  # images whose headers tell how large a set is
 CACHE_BYTES = 1 << 30  # decoded images below this total are kept in memory: small sets decode once
 
@@ -63,7 +56,8 @@ class Images(Dataset[Made]):
         self.cached = expected_bytes(split) <= CACHE_BYTES
         self._kept: dict[int, Image.Image] = {}
         self.held = 0  # bytes of the images that are kept
-        self.reading = torch.full((WORKERS,), -1).share_memory_()  # the id that each worker decodes
+        self.image_bytes = sum(3 * view.size**2 for view in self.views)  # of all views of one image
+        self.reading = torch.full((workers.MOST,), -1).share_memory_()  # the id that each worker decodes
 
     def __getitems__(self, keys: list[Key]) -> Made:
         """`made`, or the fault that a bad image is: a worker's
@@ -77,14 +71,14 @@ class Images(Dataset[Made]):
     def made(self, keys: list[Key]) -> tuple[Samples, list[Tensor]]:
         """The samples (B,) and per view uint8 (B, S, S, 3) for keys of one epoch."""
         epoch, samples = keys[0][0], Samples(*np.array([key[1:] for key in keys], dtype=np.int64).T)
-        images = [self._image(int(i)) for i in samples.ids]
-        pixels = []
-        for stream, view in enumerate(self.views):
-            u = uniforms(self.seed, epoch, samples, 2 * stream, GEOMETRY_DRAWS)
-            out = np.empty((len(images), view.size, view.size, 3), dtype=np.uint8)
-            for row, image in enumerate(images):
+        streams = range(len(self.views))
+        draws = [uniforms(self.seed, epoch, samples, 2 * stream, GEOMETRY_DRAWS) for stream in streams]
+        pixels = _empty([(len(keys), view.size, view.size, 3) for view in self.views])
+        places = [part.numpy() for part in pixels]
+        for row, i in enumerate(samples.ids):
+            image = self._image(int(i))  # one at a time: photographs are large
+            for out, view, u in zip(places, self.views, draws, strict=True):
                 out[row] = crop(image, view, u[row])
-            pixels.append(torch.from_numpy(out))
         return samples, pixels
 
     def __getitem__(self, key: Key) -> Made:
@@ -103,6 +97,13 @@ class Images(Dataset[Made]):
         return image
 
 
+def _empty(shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """uint8 tensors in one piece of memory: each piece that a worker hands over costs an open file."""
+    sizes = [math.prod(shape) for shape in shapes]
+    parts = torch.empty(sum(sizes), dtype=torch.uint8).split(sizes)
+    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
 @dataclass(frozen=True)
 class Loader:
     """Turns an order of sample ids into batches on a device."""
@@ -118,33 +119,66 @@ class Loader:
         order: ids of an epoch, or the samples that are one process's part of it.
         """
         samples = order if isinstance(order, Samples) else in_order(order)
-        each = [(epoch, int(i), int(n)) for i, n in zip(*samples, strict=True)]
-        keys = [each[at : at + batch_size] for at in range(0, len(each), batch_size)]
-        loader: DataLoader[Made] = DataLoader(
-            self.images,
-            batch_sampler=keys,
-            num_workers=self.workers,
-            collate_fn=_as_is,
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_one_thread,
-            prefetch_factor=4 if self.workers else None,
-            generator=torch.Generator(),  # else each pass would move the global random state, unlike a resumed one
-        )
-        if self.workers:
-            _AT_WORK.add(self.images)
-        for made in loader:
-            if isinstance(made, Fault):
-                raise made
-            samples, pixels = made
-            yield self._finish(samples, pixels, epoch)
+        keys = [(epoch, int(i), int(n)) for i, n in zip(*samples, strict=True)]
+        batches = (self._finish(parts, epoch) for parts in self._parts(keys, batch_size))
+        yield from _ahead(batches, self.device) if self.device.type == "cuda" else batches
 
-    def _finish(self, samples: Samples, pixels: list[Tensor], epoch: int) -> Batch:
+    def _parts(self, keys: list[Key], batch_size: int) -> Iterator[list[Made]]:
+        """What each batch consists of: one part, made here, or several that workers make."""
+        batches = [keys[at : at + batch_size] for at in range(0, len(keys), batch_size)]
+        if not self.workers:
+            yield from ([self.images.__getitems__(batch)] for batch in batches)
+            return
+        each = workers.images_per_unit(self.images.image_bytes)
+        units = [[batch[at : at + each] for at in range(0, len(batch), each)] for batch in batches]
+        _AT_WORK.add(self.images)
+        made = self._crew.passes([unit for batch in units for unit in batch])
+        yield from (list(islice(made, len(batch))) for batch in units)
+        next(made, None)  # the pass is over: its workers may take the next
+
+    @cached_property
+    def _crew(self) -> Workers[Made]:
+        ahead = workers.units_ahead(self.workers, self.images.image_bytes)
+        return Workers(self.images, self.workers, ahead, self.device.type == "cuda")
+
+    def _finish(self, parts: list[Made], epoch: int) -> Batch:
         views = []
-        for stream, (view, x) in enumerate(zip(self.images.views, pixels, strict=True)):
+        good = [_raised(part) for part in parts]
+        samples = Samples(*map(np.concatenate, zip(*(part[0] for part in good), strict=True)))
+        for stream, view in enumerate(self.images.views):
             u = uniforms(self.images.seed, epoch, samples, 2 * stream + 1, COLOUR_DRAWS)
-            on_device = single(u).to(self.device, non_blocking=True)
-            views.append(finish(x.to(self.device, non_blocking=True), view, on_device, self.given))
-        return Batch(torch.from_numpy(samples.ids).to(self.device, non_blocking=True), views)
+            pixels = [sent(part[1][stream], self.device) for part in good]
+            x = torch.cat(pixels) if len(pixels) > 1 else pixels[0]
+            views.append(finish(x, view, single(u), self.given))
+        return Batch(sent(torch.from_numpy(samples.ids), self.device), views)
+
+
+def _raised(made: Made) -> tuple[Samples, list[Tensor]]:
+    if isinstance(made, Fault):
+        raise made
+    return made
+
+
+def _ahead(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Batches of a CUDA device, each made on a stream of its own while the one before it is in use."""
+    side, waiting = torch.cuda.Stream(device), None
+    while True:
+        with torch.cuda.stream(side):
+            batch = next(batches, None)
+            ready = side.record_event()
+        if waiting is not None:
+            yield _handed_over(*waiting, torch.cuda.current_stream(device))
+        if batch is None:
+            return
+        waiting = batch, ready
+
+
+def _handed_over(batch: Batch, ready: torch.cuda.Event, stream: torch.cuda.Stream) -> Batch:
+    """The batch, for use on another stream than the one that made it."""
+    stream.wait_event(ready)
+    for tensor in (batch.index, *batch.views):
+        tensor.record_stream(stream)
+    return batch
 
 
 def open_loader(split: Split, views: Sequence[View], given: Input, seed: int, device: torch.device) -> Loader:
@@ -152,8 +186,7 @@ def open_loader(split: Split, views: Sequence[View], given: Input, seed: int, de
     set fits in memory, by worker processes otherwise.
     """
     images = Images(split, views, seed)
-    workers = 0 if images.cached else max(1, min(WORKERS, (os.cpu_count() or 1) - 1))
-    return Loader(images, given, device, workers)
+    return Loader(images, given, device, 0 if images.cached else workers.count())
 
 
 def worker_killed(error: Exception) -> Fault | None:
@@ -183,12 +216,3 @@ def expected_bytes(split: Split) -> int:
             width, height = size(split, i)
             pixels.append(width * height)
     return len(split) * 3 * sum(pixels) // max(1, len(pixels))
-
-
-def _as_is(made: Any) -> Any:
-    """`__getitems__` has already made the batch."""
-    return made
-
-
-def _one_thread(_: int) -> None:
-    torch.set_num_threads(1)

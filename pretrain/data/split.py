@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +17,39 @@ from pretrain.base.faults import Fault
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
 
+class Place(NamedTuple):
+    """Where an image's bytes are: a whole file, or `length` bytes of one from `offset`."""
+
+    path: Path
+    offset: int = 0
+    length: int = -1
+
+    def opened(self) -> Path | BytesIO:
+        """What Pillow opens. Raises OSError."""
+        return self.path if self.length < 0 else BytesIO(self.content())
+
+    def content(self) -> bytes:
+        """The bytes; fewer where the file ends before. Raises OSError."""
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Images that lie in shards. where: int64 (N, 3) of the shard, the first byte, how many bytes."""
+
+    shards: tuple[Path, ...]
+    where: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Files and labels. labels: int64 (N,), or int8 (N, C) of VOC values 1 / 0 (absent) / -1 (ignore), or
     None.
 
-    sources: the folders and list files that say which images belong.
+    sources: the folders and list files that say which images belong; packed: where images lie that are no
+    files of their own, whose `files` are what they would be called.
     """
 
     name: str
@@ -30,12 +59,25 @@ class Split:
     classes: tuple[str, ...]
     sources: tuple[Path, ...] = ()
     excluded: int = 0  # images that were left out on request
+    packed: Packed | None = None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def path(self, i: int) -> Path:
         return self.root / self.files[i]
+
+    def place(self, i: int) -> Place:
+        """Where the bytes of the i-th image are."""
+        if self.packed is None:
+            return Place(self.path(i))
+        shard, offset, length = self.packed.where[i].tolist()
+        return Place(self.packed.shards[shard], offset, length)
+
+    def called(self, i: int) -> str:
+        """The i-th image for a message: its file, or its shard and its name there."""
+        place = self.place(i)
+        return str(place.path) if place.length < 0 else f"{place.path}: {self.files[i]}"
 
     def without(self, paths: Collection[Path], source: Path) -> Split:
         """The split without the images at these absolute paths, which the file `source` lists."""
@@ -48,6 +90,7 @@ class Split:
             labels=None if self.labels is None else self.labels[kept],
             sources=(*self.sources, source),
             excluded=len(self.files) - len(kept),
+            packed=self.packed and Packed(self.packed.shards, self.packed.where[kept]),
         )
 
 

@@ -97,6 +97,7 @@ def test_stl10_is_decoded_with_and_without_labels(tmp_path: Path, monkeypatch: p
     assert (np.asarray(Image.open(unlabeled.path(0))) == images["unlabeled"][0].transpose(1, 2, 0)).all()
 
 
+@pytest.mark.case(35)
 def test_files_that_are_not_the_published_ones_are_refused(tmp_path: Path) -> None:
     cifar(tmp_path / "a", datasets.CIFAR10, ["ant", "bee"])
     stl(tmp_path / "b")

@@ -135,6 +135,7 @@ def refused(path: Path) -> Fault:
     return raised.value
 
 
+@pytest.mark.case(16)
 def test_an_image_that_would_fill_the_memory_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +147,7 @@ def test_an_image_that_would_fill_the_memory_is_named(
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp", "tif"])
+@pytest.mark.case(16)
 def test_a_file_that_was_cut_short_is_named(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"x.{ending}"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)

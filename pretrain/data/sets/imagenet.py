@@ -1,5 +1,6 @@
 """ImageNet-1k, or any images in its layout: folders train/ and val/ with one sub-folder per class.
 
+Instead of a folder a part may be shards, train-0000.tar ..., or tables of Hugging Face, train-*.parquet.
 Tiny ImageNet is read as it is unpacked: images one folder below their class, and a val/ that is labelled by a
 file instead of by folders.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from pretrain.base.faults import Fault
+from pretrain.data import shards, tables
 from pretrain.data.dataset import DataSet
 from pretrain.data.split import (
     Split,
@@ -24,7 +26,8 @@ from pretrain.data.split import (
 
 LAYOUT = (
     "train/<class>/*.JPEG, val/<class>/*.JPEG (valid/, validation/ or test/ where there is no val/; or "
-    "val/images/*.JPEG with val/val_annotations.txt); optional meta/train.txt and meta/val.txt with lines "
+    "val/images/*.JPEG with val/val_annotations.txt); or shards train-*.tar and val-*.tar, or tables "
+    "train-*.parquet and val-*.parquet; optional meta/train.txt and meta/val.txt with lines "
     "'<class>/<file> <label>'; meta/train_1percent.txt and meta/train_10percent.txt for semi-supervised runs"
 )
 # The 1 % and 10 % lists are SimCLR's (google-research/simclr, imagenet_subsets).
@@ -36,8 +39,11 @@ FLAT = "images"  # Tiny ImageNet keeps all images of val/ and test/ in this fold
 def read(root: Path, name: str) -> Split:
     """One of the splits in COUNTS. A list file under meta/ wins over the class folders."""
     part, full_name, list_file = name.partition("_")[0], f"{root.name}/{name}", root / "meta" / f"{name}.txt"
+    listed = list_file.exists() or "percent" in name
+    if not listed and (packed := _packed(root, part)):
+        return replace(shards.split(full_name, root / part, packed), sources=(*packed, root, list_file))
     folder, looked = _folder(root, part)
-    if not list_file.exists() and "percent" not in name:
+    if not listed:
         found = _from_folders(full_name, folder, root)
         return replace(found, sources=(*found.sources, *looked, list_file))  # what appears there would win
     with require(list_file, LAYOUT).open(encoding="utf-8") as file:
@@ -47,6 +53,16 @@ def read(root: Path, name: str) -> Split:
     others = [root / "meta" / f"{other}.txt" for other in ("train", "val") if other != name]
     found = from_list(full_name, folder, list_file, beside=others)
     return replace(found, sources=(*found.sources, *looked))
+
+
+def _packed(root: Path, part: str) -> list[Path]:
+    """The shards of a part, where no class folders of it are there; validation-*.tar stands in for val."""
+    for name in (part, *STAND_INS.get(part, ())):
+        if (root / name).is_dir() and class_folders(root / name):
+            return []
+        if found := shards.found(root, name) or tables.shards(root, name):
+            return found
+    return []
 
 
 def _folder(root: Path, part: str) -> tuple[Path, list[Path]]:
