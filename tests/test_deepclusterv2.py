@@ -20,7 +20,6 @@ from pretrain.data import dataset
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.methods.deepclusterv2.method import DeepClusterV2
-from pretrain.nets.batch_norm import LocalBatchNorm1d, ranks_sharing, share_statistics
 from pretrain.train import method
 from pretrain.train.method import At, Loss
 from tests import gloo, scenes
@@ -189,61 +188,6 @@ def test_two_processes_continue_what_one_has_saved(images: Split, tmp_path: Path
     for found in gloo.run(_clustered, 2, tmp_path, images, state):
         assert torch.equal(found[0], labels)
         torch.testing.assert_close(found[1], prototypes)
-
-
-@pytest.mark.parametrize(
-    ("world", "ranks"),
-    [(8, 1), (16, 2), (64, 8), (128, 16)],  # of 512, 256, 64 and 32 images each
-)
-def test_batch_norm_sees_groups_of_512_images(world: int, ranks: int) -> None:
-    assert ranks_sharing(512, 4096, world) == ranks
-
-
-@pytest.mark.parametrize(
-    ("group", "batch", "world", "said"),
-    [
-        (512, 4096, 4, "a batch of 4096 on 4 processes is 1024 images each, which make no group of 512 "),
-        (
-            512,
-            4096,
-            1,
-            "on one process is 4096 .* use 8, 16, 32, 64, 128, 256, ... processes, or set it to 0",
-        ),
-        (320, 2560, 20, "on 20 processes is 128 .* use 8, 16, 32, 40, 64, 80, ... processes"),
-        (3, 12, 6, "on 6 processes is 2 .* use 4, 12 processes"),
-        (500, 4096, 64, "set it to a divisor of batch_size, or to 0 for the whole batch"),
-        (512, 256, 4, "set it to a divisor of batch_size, or to 0 for the whole batch"),
-    ],
-)
-def test_batch_norm_groups_are_exact_or_refused(group: int, batch: int, world: int, said: str) -> None:
-    with pytest.raises(Fault, match=said) as raised:
-        ranks_sharing(group, batch, world)
-    assert raised.value.reason == "bad-config"
-
-
-def test_the_processes_that_a_refusal_names_work_and_no_others_do() -> None:
-    for world in (w for w in range(1, 97) if 96 % w == 0):
-        if world in (8, 16, 24, 32, 48, 96):  # 12, 6, 4, 3, 2 and 1 images each
-            assert ranks_sharing(12, 96, world) * (96 // world) == 12
-        else:
-            with pytest.raises(Fault, match="use 8, 16, 24, 32, 48, 96 processes"):
-                ranks_sharing(12, 96, world)
-
-
-def test_without_a_group_the_whole_batch_shares() -> None:
-    assert ranks_sharing(0, 256, 4) == 4
-
-
-def _normed() -> list[str]:
-    net = torch.nn.Sequential(torch.nn.BatchNorm2d(2), LocalBatchNorm1d(2), torch.nn.BatchNorm1d(2))
-    shared = share_statistics(torch.nn.ModuleDict({"inside": net}), 0, 4)
-    return [type(module).__name__ for module in shared.modules()][2:]
-
-
-def test_batch_norms_share_statistics_but_for_local_ones(tmp_path: Path) -> None:
-    assert _normed() == ["BatchNorm2d", "LocalBatchNorm1d", "BatchNorm1d"], "one process needs nobody"
-    for found in gloo.run(_normed, 2, tmp_path):
-        assert found == ["SyncBatchNorm", "LocalBatchNorm1d", "SyncBatchNorm"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pretrain.base.settings import changed
 from pretrain.data import dataset
 from pretrain.data.split import Split
 from pretrain.methods.odc.method import ODC
-from pretrain.nets.batch_norm import LocalBatchNorm1d, share_statistics
+from pretrain.nets.batch_norm import share_statistics
 from pretrain.train import loop
 from pretrain.train.method import TrainingData
 from tests import gloo, scenes
@@ -71,9 +71,9 @@ def test_statistics_are_taken_from_as_many_batches_on_every_process(images: Spli
     assert gloo.run(_calibrated_by, 2, tmp_path, images, 513) == [[256], [256]]
 
 
-def _norms(images: Split, neck_bn: str) -> tuple[set[str], set[str]]:
-    built, _ = made(images, 48, neck_bn=neck_bn)
-    shared: Any = share_statistics(built.net, 0, 16)
+def _norms(images: Split, group: int) -> tuple[set[str], set[str]]:
+    built, _ = made(images, 48, neck_bn_group=group)
+    shared: Any = share_statistics(built.net, 0, 16, "cpu")
     parts = (shared.backbone, shared.neck)
     backbone, neck = (
         {type(m).__name__ for m in part.modules() if "BatchNorm" in type(m).__name__} for part in parts
@@ -81,12 +81,12 @@ def _norms(images: Split, neck_bn: str) -> tuple[set[str], set[str]]:
     return backbone, neck
 
 
-@pytest.mark.parametrize(("neck_bn", "kind"), [("local", LocalBatchNorm1d), ("sync", nn.SyncBatchNorm)])
-def test_the_neck_shares_its_statistics_or_keeps_them(
-    images: Split, tmp_path: Path, neck_bn: str, kind: type[nn.Module]
-) -> None:
-    for found in gloo.run(_norms, 2, tmp_path, images, neck_bn):
-        assert found == ({"SyncBatchNorm"}, {kind.__name__})
+@pytest.mark.parametrize(
+    ("group", "kind"), [(8, "BatchNorm1dOf"), (4, "SplitBatchNorm"), (0, "ProcessBatchNorm")]
+)
+def test_the_neck_has_a_group_of_its_own(images: Split, tmp_path: Path, group: int, kind: str) -> None:
+    for found in gloo.run(_norms, 2, tmp_path, images, group):
+        assert found == ({"ProcessBatchNorm"}, {kind})
 
 
 def test_the_last_batch_is_filled_up_from_the_start_of_the_order(images: Split) -> None:
@@ -102,7 +102,7 @@ def test_the_last_batch_is_filled_up_from_the_start_of_the_order(images: Split) 
 
 def test_a_run_with_a_filled_tail_takes_its_steps(images: Split, tmp_path: Path) -> None:
     """50 images in batches of 16, three epochs; invariants are checked after every step."""
-    recipe = changed(tiny("odc"), tail="pad", neck_bn="local")
+    recipe = changed(tiny("odc"), tail="pad", neck_bn_group=8)
     loop.fit("odc", recipe, repeated(images, 50), tmp_path, 0, CPU, lambda *_: None)
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["iteration"] == 12

@@ -1,54 +1,179 @@
-"""Which images share batch-norm statistics while a network trains on several processes."""
+"""Which images share batch-norm statistics while a network trains: as many as the recipe says, on any number
+of processes, so that their number changes no result.
+"""
 
 from __future__ import annotations
 
+import torch
 import torch.distributed as tdist
-from torch import nn
+import torch.nn.functional as nnf
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretrain.base import dist
 from pretrain.base.faults import Fault
 
 
-class LocalBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm over (B, D) whose statistics stay with their process where those of a network are shared."""
+class BatchNorm1dOf(nn.BatchNorm1d):
+    """Batch norm over (B, D) that has a number of images of its own, whatever the rest of the network has."""
+
+    def __init__(self, dim: int, images: int, momentum: float, affine: bool) -> None:
+        super().__init__(dim, momentum=momentum, affine=affine)
+        self.images = images
 
 
-def share_statistics(net: nn.Module, images: int, batch_size: int) -> nn.Module:
-    """`net` with batch norms that share statistics over groups of processes holding `images` images, 0: over
-    all; LocalBatchNorm1d do not share.
+class SplitBatchNorm(_BatchNorm):
+    """Statistics over `images` images where a process has `each` of them: a part at a time.
 
-    Statistics depend on the group alone: one process with 512 images has the same as eight with 64, and needs
-    no synchronisation. Raises Fault if no number of processes holds exactly that many images.
+    A batch (V * each, C, ...) holds V views, one after the other; a part has all views of its images. The
+    running statistics are those of the first part, as several processes keep those of the first. A batch that
+    is not of whole views, of a calibration, is one part.
     """
-    ranks = ranks_sharing(images, batch_size, dist.world_size())
-    if ranks == 1:
-        return net
-    groups = [tdist.new_group(list(range(i, i + ranks))) for i in range(0, dist.world_size(), ranks)]
-    ours = groups[dist.rank() // ranks]
-    assert isinstance(ours, tdist.ProcessGroup), "a process is a member of its own group"
-    return _shared(net, ours)
+
+    def __init__(self, norm: _BatchNorm, images: int, each: int) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self.load_state_dict(norm.state_dict(), assign=True)
+        self.images, self.each = images, each
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or len(input) % self.each:
+            return super().forward(input)
+        views = len(input) // self.each
+        parts = input.unflatten(0, (views, -1, self.images)).unbind(1)
+        first = super().forward(parts[0].flatten(0, 1))
+        others = (self._normalised(part.flatten(0, 1)) for part in parts[1:])
+        made = [part.unflatten(0, (views, -1)) for part in (first, *others)]
+        return torch.cat(made, 1).flatten(0, 1)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return nnf.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
-def _shared(net: nn.Module, group: tdist.ProcessGroup) -> nn.Module:
-    """`net`, its batch norms but for local ones replaced; a batch norm's own replacement."""
-    if isinstance(net, LocalBatchNorm1d):
-        return net
-    if isinstance(net, _BatchNorm):
-        made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net, group)
+class ProcessBatchNorm(_BatchNorm):
+    """Statistics over the images of a group of processes, as nn.SyncBatchNorm has on a GPU; for the CPU.
+
+    Two sums over the group a layer, and two in its backward pass. Every process must hold as many images.
+    """
+
+    def __init__(self, norm: _BatchNorm, group: tdist.ProcessGroup) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self.load_state_dict(norm.state_dict(), assign=True)
+        self.group = group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        shape = (1, -1, *(1 for _ in x.shape[2:]))
+        axes = [0, *range(2, x.ndim)]
+        many = x.numel() // x.shape[1] * self.group.size()
+        mean = all_reduce(x.sum(axes), group=self.group) / many
+        apart = x - mean.view(shape)
+        variance = all_reduce(apart.square().sum(axes), group=self.group) / many
+        if self.num_batches_tracked is not None:  # else `untracked` is in force
+            self._remember(mean.detach(), variance.detach() * (many / (many - 1)))
+        scale = torch.rsqrt(variance + self.eps) * (self.weight if self.affine else 1.0)
+        made: Tensor = apart * scale.view(shape) + (self.bias.view(shape) if self.affine else 0.0)
+        return made.to(input.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Blends the statistics of a batch into the running ones; without a momentum as their average."""
+        assert self.num_batches_tracked is not None, "batch norms of a backbone keep running statistics"
+        self.num_batches_tracked += 1
+        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            assert running is not None, "batch norms of a backbone keep running statistics"
+            running.lerp_(new, share)
+
+
+class SyncBatchNormOfOne(nn.SyncBatchNorm):
+    """nn.SyncBatchNorm that gathers from a group of this process alone, where torch's skips its kernels."""
+
+    def __init__(self, norm: _BatchNorm, group: tdist.ProcessGroup) -> None:
+        own = norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+        super().__init__(norm.num_features, *own, group)
+        self.load_state_dict(norm.state_dict(), assign=True)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        share = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        blended = self.running_mean, self.running_var, self.eps, share
+        made: Tensor = SyncBatchNorm.apply(input, self.weight, self.bias, *blended, self.process_group, 1)
         return made
+
+
+def share_statistics(net: nn.Module, images: int, batch_size: int, device: str) -> nn.Module:
+    """`net` with batch norms whose statistics are over exactly `images` images of a batch, 0: the whole;
+    those of BatchNorm1dOf over a number of their own.
+
+    Statistics do not depend on the number of processes: one with 512 images has the same as eight with 64.
+    device: "cuda" or "cpu". Raises Fault if no division of the batch gives exactly that many images.
+    """
+    groups: dict[int, tdist.ProcessGroup] = {}
+    return _shared(net, images, batch_size, device, groups)
+
+
+def _shared(
+    net: nn.Module, images: int, batch_size: int, device: str, groups: dict[int, tdist.ProcessGroup]
+) -> nn.Module:
+    """`net`, its batch norms replaced; a batch norm's own replacement."""
+    if isinstance(net, _BatchNorm):
+        wanted = net.images if isinstance(net, BatchNorm1dOf) else images
+        return _replaced(net, wanted, batch_size, device, groups)
     for name, child in net.named_children():
-        net.add_module(name, _shared(child, group))
+        net.add_module(name, _shared(child, images, batch_size, device, groups))
     return net
+
+
+def _replaced(
+    norm: _BatchNorm, images: int, batch_size: int, device: str, groups: dict[int, tdist.ProcessGroup]
+) -> nn.Module:
+    each = batch_size // dist.world_size()
+    ranks = ranks_sharing(images, batch_size, dist.world_size())
+    if 0 < images < each:
+        return SplitBatchNorm(norm, images, each)
+    if ranks == 1 and not (dist.grouped() and dist.world_size() == 1):
+        return norm  # but in a group of one, which is forced, the code of several is run
+    if ranks not in groups:
+        groups[ranks] = _group(ranks)
+    if device == "cuda":
+        if ranks == 1:
+            return SyncBatchNormOfOne(norm, groups[ranks])
+        made: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm, groups[ranks])
+        return made
+    return ProcessBatchNorm(norm, groups[ranks])
+
+
+def _group(ranks: int) -> tdist.ProcessGroup:
+    """The `ranks` neighbouring processes that this one shares with; every process makes all groups."""
+    made = [tdist.new_group(list(range(i, i + ranks))) for i in range(0, dist.world_size(), ranks)]
+    ours = made[dist.rank() // ranks]
+    assert isinstance(ours, tdist.ProcessGroup), "a process is a member of its own group"
+    return ours
 
 
 def ranks_sharing(images: int, batch_size: int, world: int) -> int:
     """How many of `world` processes share statistics so that each group holds exactly `images` images (0: all
-    of a batch). Raises Fault if none do.
+    of a batch); 1 where a process divides what it holds, too. Raises Fault if none do.
     """
     if images == 0:
         return world
     each = batch_size // world
+    if each % images == 0:
+        return 1
     ranks = images // each
     if ranks * each == images and ranks and world % ranks == 0:
         return ranks
@@ -61,6 +186,11 @@ def _remedy(images: int, batch_size: int) -> str:
     """What makes groups of exactly `images` images of a batch."""
     if batch_size % images:
         return "set it to a divisor of batch_size, or to 0 for the whole batch"
-    works = [batch_size // images * ranks for ranks in range(1, images + 1) if images % ranks == 0]
-    listed = ", ".join(map(str, works[:6])) + (", ..." if len(works) > 6 else "")
+    fitting = (world for world in range(1, batch_size + 1) if batch_size % world == 0)
+    works = [world for world in fitting if _fits(images, batch_size // world, world)]
+    listed = ", ".join(map(str, works[:8])) + (", ..." if len(works) > 8 else "")
     return f"use {listed} processes, or set it to 0 for the whole batch"
+
+
+def _fits(images: int, each: int, world: int) -> bool:
+    return each % images == 0 or (images % each == 0 and world % (images // each) == 0)
