@@ -1,4 +1,6 @@
-"""The models of a request: those that a suite trains, those that a name was given to, files of the user's."""
+"""The models of a request: those that a suite trains, those that a name was given to, files of the user's,
+and networks of timm with the weights that it has of them.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,23 @@ from pathlib import Path
 from pretrain.base import registry
 from pretrain.base.faults import Fault
 from pretrain.base.settings import build
-from pretrain.nets.formats.adopting import adopted
+from pretrain.nets.formats.adopting import NOW, adopted, fetched
+from pretrain.nets.formats.contract import Flags
+from pretrain.nets.names import TIMM
 from zoo.store import Store
 from zoo.suites.suite import METHODS, Entry, Given, Suite, Trained, recipes
+from zoo.weights.source import local
 
 
 def entries(suite: Suite, store: Store, names: list[str], alias: str = "") -> tuple[Entry, ...]:
-    """The models of these names (`all`: every method), then those beside them.
+    """The models of these names (`all`: every method; `timm:NAME`: timm's, pretrained), and those beside.
 
     alias: a name of its own for the one model asked for, with the settings of this command. Those beside it
     have the suite's settings. Raises Fault on an unknown name.
     """
     asked = list(dict.fromkeys(n for name in names for n in (suite.methods() if name == "all" else [name])))
     beside = [name for name in suite.beside if name not in asked]
-    found: list[Entry] = [_named(suite, store, name) for name in asked]
+    found: list[Entry] = [_pretrained(suite, store, name) or _named(suite, store, name) for name in asked]
     if alias:
         if len(found) != 1 or not isinstance(found[0], Trained):
             raise Fault("bad-config", f"--as names one model that is trained, got {', '.join(names)}")
@@ -29,20 +34,32 @@ def entries(suite: Suite, store: Store, names: list[str], alias: str = "") -> tu
     return (*found, *(suite.entry(name) for name in beside))
 
 
-def given(suite: Suite, store: Store, names: list[str], path: Path) -> tuple[Entry, ...]:
-    """A model whose weights are a file of any layout. Raises Fault on a taken name, or an unfit file."""
-    if len(names) != 1:
+def given(suite: Suite, store: Store, names: list[str], path: Path, flags: Flags = NOW) -> tuple[Entry, ...]:
+    """A model whose weights are a file of any layout; without a name it has the file's.
+
+    flags: what the file does not say of itself. Raises Fault on a taken name, or an unfit file.
+    """
+    if len(names) > 1:
         raise Fault("bad-config", f"--checkpoint evaluates one model, got {len(names)} names")
-    name = _free(suite, names[0], "--checkpoint")
+    name = _free(suite, names[0] if names else legal(path.stem), "--checkpoint")
+    path = local(path)
     if not path.exists():
         raise Fault("data-missing", f"checkpoint {path} is not there")
-    try:
-        return (Given(name, adopted(path, store.weights)),)
-    except Fault as fault:
-        if fault.reason == "data-missing":
-            raise
-        said = f"options for reading it go to `zoo convert {path} OUT.safetensors`, whose file goes here"
-        raise Fault(fault.reason, f"{fault}; {said}") from None
+    return (Given(name, adopted(path, store.weights, flags)),)
+
+
+def called(names: list[str], alias: str = "", checkpoint: Path | None = None) -> frozenset[str]:
+    """The names that the models asked for have in records."""
+    if alias:
+        return frozenset([alias])
+    if checkpoint is not None and not names:
+        return frozenset([legal(checkpoint.stem)])
+    return frozenset(legal(name) if name.startswith(TIMM) else name for name in names)
+
+
+def legal(name: str) -> str:
+    """The name with what can be in no folder's name taken out; '' where nothing is left."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:80]
 
 
 def still_known(suite: Suite, store: Store, name: str) -> Trained | None:
@@ -51,6 +68,13 @@ def still_known(suite: Suite, store: Store, name: str) -> Trained | None:
         return _named(suite, store, name)
     except Fault:  # its folder was taken out of the zoo since
         return None
+
+
+def _pretrained(suite: Suite, store: Store, name: str) -> Given | None:
+    """A network of timm with its own weights, if the name is one."""
+    if not name.startswith(TIMM):
+        return None
+    return Given(_free(suite, legal(name), name), fetched(name, store.weights))
 
 
 def _named(suite: Suite, store: Store, name: str) -> Trained:

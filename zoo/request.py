@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from benchmarks.contract.protocol import Protocol, choose
 from pretrain.base.faults import Fault
+from pretrain.nets.formats.adopting import NOW
+from pretrain.nets.formats.contract import Flags
 from zoo import models
 from zoo.store import Store
 from zoo.suites import builtin, file
@@ -52,13 +54,22 @@ def resolve(
     checkpoint: Path | None = None,
     eval_seeds: str = "",
     alias: str = "",
+    flags: Flags = NOW,
 ) -> Request:
     """The request of a command line; benchmarks None: all of the suite; eval_seeds '': as the model's; alias:
-    a name for the model with these settings. Raises Fault on any unknown name.
+    a name for the model with these settings; flags: what the checkpoint does not say of itself. Raises Fault
+    on any unknown name.
     """
+    if flags != NOW and checkpoint is None:
+        told = ", ".join("--" + name.replace("_", "-") for name in flags.given)
+        raise Fault("bad-config", f"{told} says how a file is read; name it with --checkpoint FILE")
     found, store = builtin.load(suite, out, file.from_command_line(sets)), Store(builtin.home(suite, out))
+    if not names and checkpoint is None:
+        if found.drawn():
+            found.split(found.pretrained_on)  # first of all it needs its images
+        raise Fault("bad-config", "name a model (see `zoo list`), or give a file with --checkpoint")
     entries = (
-        models.given(found, store, names, checkpoint)
+        models.given(found, store, names, checkpoint, flags)
         if checkpoint
         else models.entries(found, store, names, alias)
     )
@@ -72,7 +83,7 @@ def resolve(
             for entry, seed in itertools.product(entries, _seeds(seeds))
         ),
         protocols=tuple(known.values() if benchmarks is None else choose(known, benchmarks)),
-        asked=frozenset([alias] if alias else names),
+        asked=models.called(names, alias, checkpoint),
         by_name=benchmarks is not None,
     )
 
@@ -128,8 +139,9 @@ def _range(text: str) -> range:
     return seeds
 
 
-def asked(everything: bool, listed: str | None) -> list[str] | None:
-    """Names of benchmarks asked for; None for all."""
+def asked(everything: bool, listed: str | None, suite: str = "") -> list[str] | None:
+    """Names of benchmarks asked for; None for all, which a suite of the user's own means without a word."""
+    everything |= listed is None and suite.endswith(".toml")
     if everything == (listed is not None):
         raise Fault("bad-config", "say either --all-benchmarks or --benchmarks NAME,NAME (see `zoo list`)")
     if listed is None or listed == "all":

@@ -23,7 +23,7 @@ from pretrain.base.settings import plain, settings
 from pretrain.data.view import Input
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pretrain.nets.backbone import Backbone
 
@@ -128,6 +128,11 @@ def _kept(name: str, tensor: Tensor) -> Tensor:
     """
     made = tensor.detach().cpu().contiguous()
     return made * 0 if name.endswith("num_batches_tracked") else made
+
+
+def hashed(net: nn.Module) -> str:
+    """The hash of a network's tensors as `save` would write them."""
+    return weights_hash({name: _kept(name, tensor) for name, tensor in net.state_dict().items()})
 
 
 def describe(path: Path) -> Meta:

@@ -27,6 +27,16 @@ class Network(nn.Module):
         return z, self.head(z)
 
 
+class Apart(Network):
+    """A network that every view passes alone, neck and head included: views share no batch-norm
+    statistics.
+    """
+
+    def forward(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        z, outputs = zip(*(Network.forward(self, [view]) for view in views), strict=True)
+        return torch.cat(z), torch.cat(outputs)
+
+
 class Unit(nn.Module):
     """Rows scaled to unit length, in fp32 whatever the precision around it: (B, D) -> (B, D)."""
 

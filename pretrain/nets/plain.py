@@ -24,7 +24,8 @@ class Plain(Backbone):
 
     def __init__(self, layers: tuple[tuple[int, ...], ...], every: bool, given: Input) -> None:
         super().__init__()
-        self.input, self.top = given, layers[-1]
+        self.input, (kernel, stride) = given, layers[-1]
+        self.top = (kernel, stride)
         self.sobel = Sobel() if given.sobel else None
         inside, made = 2 if given.sobel else 3, list[nn.Module]()
         self.dims, self._ends = [], []

@@ -7,11 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.data.view import Input
 from pretrain.nets.backbone import Backbone, kaiming
+from pretrain.nets.recompute import recomputed
 from pretrain.nets.sobel import Sobel
 
 
@@ -68,8 +70,11 @@ def shortcut(inside: int, outside: int, stride: int) -> nn.Sequential | None:
 class ResNet(Backbone):
     """A ResNet as a zoo backbone. `given.sobel` puts the Sobel front-end before a two-channel stem.
 
-    edge: px of padding of the stem beyond those that keep the size.
+    edge: px of padding of the stem beyond those that keep the size. recompute: whether training keeps no maps
+    inside the four stages, but computes them again in the backward pass.
     """
+
+    recompute = False
 
     def __init__(
         self,
@@ -111,7 +116,9 @@ class ResNet(Backbone):
         if not self.small_stem:
             x = F.max_pool2d(x, 3, 2, 1)
         for i in range(1, 5):
-            x = self.get_submodule(f"layer{i}")(x)
+            stage = self.get_submodule(f"layer{i}")
+            again = self.recompute and self.training and torch.is_grad_enabled()
+            x = recomputed(stage, x) if again else stage(x)
             maps.append(x)
         return maps
 
@@ -130,4 +137,5 @@ ARCHS: dict[str, Callable[[Input], Backbone]] = {
     "resnet18_small_pad2": partial(ResNet, Basic, (2, 2, 2, 2), 64, True, edge=1),
     "resnet50_small_pad2": partial(ResNet, Bottleneck, (3, 4, 6, 3), 64, True, edge=1),
     "resnet10_narrow": partial(ResNet, Basic, (1, 1, 1, 1), 16, True),
+    "resnet10_half": partial(ResNet, Basic, (1, 1, 1, 1), 32, False),
 }

@@ -118,6 +118,7 @@ def test_a_store_that_cannot_be_written_is_said(state: dict[str, Tensor], tmp_pa
         adopted(source, tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_a_model_of_ours_is_the_same_after_a_way_through_another_format(tmp_path: Path) -> None:
     net = trained("resnet18")  # its batch norms have counted 500 batches
     made = checkpoint.save(tmp_path / "ours", net, "resnet18", {"recipe": "r"})

@@ -78,6 +78,7 @@ class Pid:
         return exec, (f"import os; open({str(self.path)!r}, 'w').write(str(os.getpid()))",)
 
 
+@pytest.mark.slow
 def test_a_module_that_was_saved_whole_needs_trust(tmp_path: Path) -> None:
     import torchvision.models
 
@@ -88,6 +89,7 @@ def test_a_module_that_was_saved_whole_needs_trust(tmp_path: Path) -> None:
     assert read(tmp_path / "ours").arch == "resnet18"
 
 
+@pytest.mark.slow
 def test_a_plain_pickle_of_tensors_needs_trust(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(dict(trained("resnet20").state_dict())))
     with pytest.raises(Fault, match=r"torch.*--trust"):
@@ -96,6 +98,7 @@ def test_a_plain_pickle_of_tensors_needs_trust(tmp_path: Path) -> None:
     assert read(tmp_path / "ours").arch == "resnet20"
 
 
+@pytest.mark.slow
 def test_what_fails_when_trusted_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(b"\x80\x02cnowhere\nnothing\n.")
     with pytest.raises(Fault, match="the process that read it failed"):

@@ -47,7 +47,9 @@ def test_a_network_comes_back_as_it_went(to: str, tmp_path: Path) -> None:
         assert back.input == GIVEN
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "vgg16_bn"])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", *(pytest.param(big, marks=pytest.mark.slow) for big in ("resnet50", "vgg16_bn"))]
+)
 def test_torchvision_reads_what_is_for_it(arch: str, tmp_path: Path) -> None:
     import torchvision.models
 
@@ -109,7 +111,13 @@ def test_what_a_target_cannot_run_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arch", ["resnet50_v1", "resnet18_small_pad2", "resnet20"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        *(pytest.param(big, marks=pytest.mark.slow) for big in ("resnet50_v1", "resnet18_small_pad2")),
+        "resnet20",
+    ],
+)
 def test_safetensors_keeps_what_shapes_cannot_tell(arch: str, tmp_path: Path) -> None:
     given = loaded(arch)
     export(given, tmp_path / "x", "safetensors", {})

@@ -66,6 +66,7 @@ def refused(path: Path, *said: str) -> str:
 
 
 @pytest.mark.parametrize("name", CONTENTS)
+@pytest.mark.case(8)
 def test_what_is_no_checkpoint_is_named(name: str, tmp_path: Path) -> None:
     content, said = CONTENTS[name]
     (tmp_path / "x.pth").write_bytes(content)
@@ -94,6 +95,7 @@ def test_archives_that_are_no_checkpoints_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.999])
 @pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.case(5)
 def test_a_truncated_checkpoint_is_refused(share: float, legacy: bool, tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"a": torch.ones(4000)}, path, _use_new_zipfile_serialization=not legacy)
@@ -130,6 +132,7 @@ def bare(body: Any, path: Path) -> None:
 
 @pytest.mark.parametrize("save", [zipped, legacy, bare])
 @pytest.mark.parametrize("place", ["outside", "inside", "key"])
+@pytest.mark.case(34)
 def test_nothing_of_a_hostile_pickle_runs(
     save: Callable[[Any, Path], None], place: str, tmp_path: Path
 ) -> None:
@@ -164,6 +167,7 @@ PICKLES = {
 
 
 @pytest.mark.parametrize("name", PICKLES)
+@pytest.mark.case(34)
 def test_a_hostile_program_of_a_pickle_ends_in_a_sentence(name: str, tmp_path: Path) -> None:
     for i, start in enumerate((b"", program(b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"))):
         path = tmp_path / f"x{i}.pkl"
@@ -234,6 +238,7 @@ def test_arrays_of_every_protocol_are_read(protocol: int, tmp_path: Path) -> Non
     assert all(np.array_equal(found[name], given[name]) for name in given if name != "s")
 
 
+@pytest.mark.case(35)
 def test_a_compressed_archive_is_refused_before_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -242,6 +247,7 @@ def test_a_compressed_archive_is_refused_before_it_grows(tmp_path: Path) -> None
     refused(path, "is compressed, which torch.save never does")
 
 
+@pytest.mark.case(35)
 def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     torch.save({"a": torch.ones(40_000)}, path)
@@ -318,6 +324,7 @@ def test_a_pickle_of_arrays_names_no_other_class(tmp_path: Path) -> None:
     refused(tmp_path / "x.pkl", "argparse.Namespace")
 
 
+@pytest.mark.case(36)
 def test_a_header_of_an_export_that_lies_is_refused(tmp_path: Path) -> None:
     from safetensors.torch import save
 

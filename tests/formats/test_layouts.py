@@ -81,7 +81,14 @@ def test_every_container_of_torch_and_safetensors_is_read(
     assert read(tmp_path / "a").sha256 == read(tmp_path / "b").sha256
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50", "resnet101"])
+@pytest.mark.parametrize(
+    "arch",
+    [
+        "resnet18",
+        "resnet50",
+        *(pytest.param(big, marks=pytest.mark.slow) for big in ("resnet34", "resnet101")),
+    ],
+)
 def test_torchvisions_networks_have_equal_features(arch: str, tmp_path: Path) -> None:
     import torchvision.models
 
@@ -121,7 +128,7 @@ def deepcluster(arch: str) -> nn.Module:
     return net.eval()
 
 
-@pytest.mark.parametrize("arch", ["alexnet", "vgg16_bn"])
+@pytest.mark.parametrize("arch", ["alexnet", pytest.param("vgg16_bn", marks=pytest.mark.slow)])
 def test_deepclusters_own_networks_keep_their_sobel_front_end(arch: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = deepcluster(arch)
@@ -154,6 +161,7 @@ def test_a_resnet_of_two_channels_gets_its_sobel_front_end(where: str | None, tm
             read(tmp_path / "x")
 
 
+@pytest.mark.slow
 def test_a_bottleneck_of_detectron2_is_read(tmp_path: Path) -> None:
     net = trained("resnet50")
     loaded = read(kept("detectron2", net.state_dict(), tmp_path))
@@ -180,6 +188,7 @@ def caffe2(state: dict[str, Tensor]) -> dict[str, object]:
     return made
 
 
+@pytest.mark.slow
 def test_networks_of_msra_are_read_with_their_colours_and_strides(tmp_path: Path) -> None:
     import pickle
 
@@ -216,6 +225,7 @@ def test_what_shapes_cannot_tell_has_a_default_and_a_flag(tmp_path: Path) -> Non
         torch.testing.assert_close(told.backbone(x), net(x.flip(1)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_stride_of_a_bottleneck_is_a_flag(tmp_path: Path) -> None:
     state = trained("resnet50").state_dict()
     torch.save(dict(state), tmp_path / "x")
@@ -230,6 +240,7 @@ def test_the_stride_of_a_bottleneck_is_a_flag(tmp_path: Path) -> None:
         read(tmp_path / "y", Flags(stride="1x1"))
 
 
+@pytest.mark.slow
 def test_solo_learns_networks_for_cifar_pad_by_two(tmp_path: Path) -> None:
     import torchvision.models
 

@@ -23,7 +23,9 @@ def their_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CheckpointLoader, "_schemes", {"": load_from_local})
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "resnet50_v1"])
+@pytest.mark.parametrize(
+    "arch", ["resnet18", *(pytest.param(r50, marks=pytest.mark.slow) for r50 in ("resnet50", "resnet50_v1"))]
+)
 @pytest.mark.parametrize("to", ["mmdet", "mmseg"])
 def test_their_resnet_has_equal_features(arch: str, to: str, tmp_path: Path) -> None:
     if to == "mmdet":

@@ -63,6 +63,7 @@ def test_the_other_branch_can_be_asked_for(state: dict[str, Tensor], tmp_path: P
     torch.testing.assert_close(chosen.backbone.state_dict()["conv1.weight"], state["conv1.weight"] + 1)
 
 
+@pytest.mark.case(9)
 def test_a_wrong_layout_is_told_the_right_one(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = saved(tmp_path, behind("encoder_q.", state))
     said = refused(path, Flags(layout="torchvision"))
@@ -80,6 +81,7 @@ def test_an_unknown_layout_and_architecture_are_told_the_known(
         read(path, Flags(arch="resnet57"))
 
 
+@pytest.mark.case(9)
 def test_a_part_of_a_backbone_is_refused_and_can_be_taken(state: dict[str, Tensor], tmp_path: Path) -> None:
     part = {name: one for name, one in state.items() if not name.startswith("layer3.2.conv2")}
     path = saved(tmp_path, part)
@@ -116,6 +118,7 @@ OTHERS: dict[str, tuple[dict[str, Tensor], str]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.case(9)
 def test_another_network_is_named(name: str, tmp_path: Path) -> None:
     body, said = OTHERS[name]
     assert said in refused(saved(tmp_path, body))
@@ -139,6 +142,7 @@ def test_what_is_no_dict_of_tensors_is_named(tmp_path: Path) -> None:
     assert "a dict with lr" in refused(saved(tmp_path, {"lr": 1, "epoch": 2}))
 
 
+@pytest.mark.case(10)
 def test_an_untrained_network_is_noticed(tmp_path: Path) -> None:
     from pretrain.data.view import Input
     from pretrain.nets.archs import build
@@ -147,17 +151,20 @@ def test_an_untrained_network_is_noticed(tmp_path: Path) -> None:
     assert "untrained" in read(saved(tmp_path, dict(fresh.state_dict()))).report.warnings[0]
 
 
+@pytest.mark.case(10)
 def test_a_collapsed_network_is_noticed(tmp_path: Path) -> None:
     state = dict(trained("resnet20").state_dict())
     state["conv1.weight"] = state["conv1.weight"] * 1e-8  # whatever the image, the biases remain
     assert "collapsed" in read(saved(tmp_path, state)).report.warnings[0]
 
 
+@pytest.mark.case(11)
 def test_numbers_that_are_none_are_noticed(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = saved(tmp_path, {**state, "conv1.weight": torch.full((16, 3, 3, 3), torch.nan)})
     assert "1 tensors hold what is no finite number" in read(path).report.warnings[0]
 
 
+@pytest.mark.slow
 def test_a_layout_of_the_users_own_is_found(state: dict[str, Tensor], tmp_path: Path) -> None:
     import os
     import subprocess

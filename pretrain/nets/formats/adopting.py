@@ -43,6 +43,26 @@ def adopted(path: Path, folder: Path, flags: Flags = NOW) -> Path:
     return place
 
 
+def fetched(arch: str, folder: Path) -> Path:
+    """The path of our file with the weights that timm has of a network of its own, `timm:NAME`.
+
+    Once it is in `folder`, neither timm nor a network is needed to find it. Raises Fault as
+    `timm.pretrained` does.
+    """
+    key = identity.digest({"version": VERSION, "pretrained": arch})
+    place = folder / f"{key}.safetensors"
+    if place.exists() and _readable(place):
+        return place
+    from pretrain.nets.formats.timm import pretrained
+
+    loaded = pretrained(arch)
+    said = {"layout": loaded.report.layout, "assumed": _short(loaded.report.assumed), "recipe": arch}
+    if loaded.report.warnings:
+        said["warnings"] = _short(loaded.report.warnings)
+    checkpoint.save(place, loaded.backbone, loaded.arch, said)
+    return place
+
+
 def origin(loaded: Loaded, name: str, source: str, flags: Flags) -> dict[str, Any]:
     """Where weights come from, for a header of ours. name, source: the file's name and its sha256."""
     report = loaded.report

@@ -10,6 +10,7 @@ from pretrain.base.faults import Fault, printable
 from pretrain.nets.archs import ARCHS
 from pretrain.nets.formats.candidates import Candidate, layouts
 from pretrain.nets.formats.opening import State
+from pretrain.nets.names import TIMM
 
 SHOWN = 3  # keys that a message names
 
@@ -35,7 +36,8 @@ def unreadable(path: Path, states: list[State], asked: str | None) -> Fault:
     for pattern, said in OTHERS:
         if any(re.search(pattern, key) for key in keys):
             known = ", ".join(sorted(ARCHS))
-            return _fault(path, f"it holds {said}, which is none of the architectures here ({known})")
+            more = f"if timm has it, --arch {TIMM}NAME reads it"
+            return _fault(path, f"it holds {said}, which is none of the architectures here ({known}); {more}")
     count = f"{len(keys)} tensors ({_some(keys)})"
     if asked:
         return _fault(path, f"no backbone as layout {asked} keeps it among its {count}; {_hint(states)}")

@@ -23,6 +23,7 @@ from pretrain.nets import checkpoint
 from pretrain.nets.formats.contract import Loaded
 from pretrain.nets.formats.ours import ARCH, INPUT
 from pretrain.nets.formats.shapes import COUNTER
+from pretrain.nets.names import TIMM
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 CAFFE = ("resnet50_v1", "resnet101_v1")  # stride in the 1x1: a setting of the detectors
@@ -54,6 +55,8 @@ def _carried(loaded: Loaded, to: str) -> None:
         said = f"only {loaded.report.share:.3f} of the backbone was in the file, and {to} cannot say so; use ours"
         raise Fault("weights-mismatch", said)
     archs = ARCHS[to]
+    if to == "timm" and loaded.arch.startswith(TIMM) and not loaded.input.sobel:
+        return
     if archs is not None and loaded.arch not in archs:
         said = (
             f"--to {to}: it has no {loaded.arch} (it has {', '.join(archs)}); use ours, safetensors or onnx"
@@ -65,6 +68,8 @@ def _carried(loaded: Loaded, to: str) -> None:
 
 
 def _bare(loaded: Loaded, path: Path, state: State) -> list[str]:
+    if loaded.arch.startswith(TIMM):
+        state = {name.removeprefix("net."): one for name, one in state.items()}
     if path.suffix == ".safetensors":
         files.write(path, lambda aside: save_file(state, aside, metadata={"format": "pt"}))
     else:

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from pretrain.base.faults import Fault, unknown
+from pretrain.base.faults import Fault
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint
-from pretrain.nets.archs import ARCHS, build
+from pretrain.nets.archs import build, require
 from pretrain.nets.backbone import Backbone
-from pretrain.nets.formats import explaining, sanity
+from pretrain.nets.formats import explaining, sanity, timm
 from pretrain.nets.formats.candidates import Candidate, candidates
 from pretrain.nets.formats.contract import Defaults, Flags, Loaded, Report
 from pretrain.nets.formats.filling import filled, front
 from pretrain.nets.formats.opening import State, states
 from pretrain.nets.formats.ours import is_ours, noted, read_ours
+from pretrain.nets.names import TIMM
 
 NOW = Flags()
 STRIDES = {"resnet50": "resnet50_v1", "resnet101": "resnet101_v1"}  # with the stride in the first 1x1
@@ -36,6 +37,10 @@ def read(path: Path, flags: Flags = NOW) -> Loaded:
         return read_ours(path, flags)
     flags = noted(path, flags)
     found = states(path)
+    if flags.arch is not None and flags.arch.startswith(TIMM):
+        return timm.read(path, found, flags)
+    if flags.layout == timm.NAME:
+        raise Fault("bad-config", f"--layout {timm.NAME} needs --arch {TIMM}NAME, timm's name of the network")
     chosen = _chosen(path, found, flags)
     defaults = chosen.layout.small if _small(chosen) else chosen.layout.defaults
     arch, assumed = _arch(chosen, defaults, flags)
@@ -52,8 +57,8 @@ def hashed(net: Backbone) -> str:
 
 def _chosen(path: Path, found: list[State], flags: Flags) -> Candidate:
     """The one way to read the file. Raises Fault where there is none, or more than one."""
-    if flags.arch is not None and flags.arch not in ARCHS:
-        raise unknown("arch", flags.arch, ARCHS)
+    if flags.arch is not None:
+        require(flags.arch)
     ways = candidates(found, flags.layout, flags.prefix, flags.arch)
     if not ways:
         raise explaining.unreadable(path, found, flags.layout)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.nets.backbone import Backbone
+from pretrain.nets.timm import Timm
 
 IMAGES = 8
 ALIKE = 1e-4  # spread of features among images, relative to their size, below which they are called constant
@@ -31,8 +32,10 @@ def warnings(net: Backbone, untrained: bool = True) -> Iterator[str]:
 
 
 def probe(net: Backbone) -> Tensor:
-    """A few images of smooth random patches (8, 3, 64, 64), as if normalised, the same at every call."""
-    side = 32 if net.small_stem else 64
+    """A few images of smooth random patches (8, 3, 64, 64), as if normalised, the same at every call; those
+    of a network of timm have its own size, which some of them insist on.
+    """
+    side = net.input.size if isinstance(net, Timm) else 32 if net.small_stem else 64
     coarse = torch.randn(IMAGES, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     return nn.functional.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
 

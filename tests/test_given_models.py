@@ -1,0 +1,76 @@
+"""Files of the user's as models: named by themselves, read as it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pretrain.base.faults import Fault
+from pretrain.nets import checkpoint
+from pretrain.nets.formats.contract import Flags
+from tests.formats.sources import trained
+from zoo import models
+from zoo import request as requests
+from zoo.suites.suite import Given
+
+
+def resolve(names: list[str], path: Path | None, root: Path, **flags: Any) -> Any:
+    return requests.resolve(names, None, "smoke", root / "out", [], checkpoint=path, flags=Flags(**flags))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my net (v2).pth.tar"
+    torch.save(trained("resnet20").state_dict(), path)
+    return path
+
+
+def test_a_file_without_a_name_has_its_own(file: Path, tmp_path: Path) -> None:
+    asked = resolve([], file, tmp_path, arch="resnet20")
+    (entry,) = [one for one in asked.entries if isinstance(one, Given)]
+    assert entry.name == "my-net-v2-.pth"
+    assert asked.asked == {entry.name}
+    assert resolve(["mine"], file, tmp_path, arch="resnet20").asked == {"mine"}
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("a b", "a-b"), ("../x", "x"), ("_.y", "y"), ("z" * 99, "z" * 80)]
+)
+def test_a_name_is_made_one_of_a_folder(stem: str, name: str) -> None:
+    assert models.legal(stem) == name
+
+
+def test_a_file_of_a_methods_name_asks_for_another(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="'odc' is a model that the zoo trains; name yours otherwise"):
+        resolve([], file.rename(tmp_path / "odc.pth"), tmp_path)
+
+
+def test_how_a_file_is_read_can_be_told(file: Path, tmp_path: Path) -> None:
+    told = {"arch": "resnet20", "size": 48, "mean": (0.1, 0.2, 0.3), "order": "bgr"}
+    (entry,) = resolve(["mine"], file, tmp_path, **told).entries
+    meta = checkpoint.describe(entry.path)
+    assert (meta.arch, meta.input.size, meta.input.mean) == ("resnet20", 48, (0.3, 0.2, 0.1))
+    assert meta.origin["flags"]["arch"] == "resnet20"
+    (other,) = resolve(["mine"], file, tmp_path, arch="resnet20").entries
+    assert other.path != entry.path
+
+
+def test_a_part_is_refused_and_taken_when_that_is_said(file: Path, tmp_path: Path) -> None:
+    state = dict(trained("resnet20").state_dict())
+    del state["bn1.weight"]
+    torch.save(state, file)
+    with pytest.raises(Fault, match="--allow-partial"):
+        resolve(["mine"], file, tmp_path, arch="resnet20")
+    (entry,) = resolve(["mine"], file, tmp_path, arch="resnet20", allow_partial=0.9).entries
+    assert checkpoint.describe(entry.path).origin["missing"] == ["bn1.weight"]
+
+
+def test_options_without_a_file_and_words_without_a_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match="--size, --allow-partial says how") as raised:
+        resolve(["odc"], None, tmp_path, size=32, allow_partial=0.5)
+    assert raised.value.reason == "bad-config"
+    with pytest.raises(Fault, match="name a model"):
+        resolve([], None, tmp_path)

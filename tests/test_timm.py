@@ -1,0 +1,288 @@
+"""Networks of timm are backbones: their features are timm's, their files are read, they are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.contract.protocol import catalogue
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed
+from pretrain.data.sets import imagenet
+from pretrain.data.view import Input
+from pretrain.nets import archs, checkpoint
+from pretrain.nets.formats.adopting import adopted, fetched
+from pretrain.nets.formats.contract import Flags
+from pretrain.nets.formats.exporting import export
+from pretrain.nets.formats.reading import read
+from pretrain.nets.timm import Timm, depths_of, prepared
+from pretrain.train import loop, model_card
+from tests import scenes
+from tests.train import tiny
+from zoo import request as requests
+from zoo.engines import inline
+from zoo.engines.engine import Orders
+from zoo.plan.planner import Planner
+from zoo.show.progress import Display
+from zoo.suites.suite import Given
+
+timm = pytest.importorskip("timm")
+pytestmark = pytest.mark.usefixtures("one_thread")
+SMALL = Input(size=32, resize=32)
+# Strides of the five maps of what people use; a pyramid of four stages has its first twice.
+STRIDES = {
+    "resnet18": [2, 4, 8, 16, 32],
+    "convnext_tiny": [4, 4, 8, 16, 32],
+    "efficientnet_b0": [2, 4, 8, 16, 32],
+    "mobilenetv3_small_100": [2, 4, 8, 16, 32],
+    "regnety_002": [2, 4, 8, 16, 32],
+    "vgg11_bn": [2, 4, 8, 16, 32],
+    "densenet121": [2, 4, 8, 16, 32],
+    "swin_tiny_patch4_window7_224": [4, 4, 8, 16, 32],
+    "deit_tiny_patch16_224": [16] * 5,
+    "vit_small_patch16_224": [16] * 5,
+}
+
+
+def own(name: str, seed: int = 0) -> Any:
+    """timm's network with drawn statistics, so that it does not look untrained."""
+    torch.manual_seed(seed)
+    return timm.create_model(name, num_classes=10).eval()
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_vit", "test_efficientnet"])
+@pytest.mark.parametrize("side", [32, 64])
+def test_the_feature_is_timms_own_and_the_maps_are_five(name: str, side: int) -> None:
+    net = archs.build(f"timm:{name}", SMALL, 1).eval()
+    assert isinstance(net, Timm)
+    x = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        assert torch.equal(net(x), net.net(x))
+        maps = net.stages(x)
+    assert [m.shape[1] for m in maps] == net.dims
+    assert len(maps) == 5
+    assert net(x).shape == (2, net.dim)
+
+
+@pytest.mark.parametrize("name", STRIDES)
+def test_maps_stand_where_protocols_expect_them(name: str) -> None:
+    with torch.device("meta"):
+        net = archs.build(f"timm:{name}", SMALL, 0).eval()
+        maps = net.stages(torch.zeros(1, 3, 224, 224))
+    assert [224 // m.shape[-1] for m in maps] == STRIDES[name]
+    assert [m.shape[1] for m in maps] == net.dims
+
+
+@pytest.mark.parametrize(
+    ("blocks", "taken"), [(12, [1, 4, 6, 9, 11]), (6, [0, 1, 3, 4, 5]), (24, [4, 9, 13, 18, 23])]
+)
+def test_blocks_are_taken_at_fifths_of_the_depth(blocks: int, taken: list[int]) -> None:
+    net = torch.nn.Identity()
+    net.feature_info = [{"num_chs": 8, "reduction": 16}] * blocks  # type: ignore[assignment]
+    assert depths_of(net) == ([8] * 5, taken, 0)
+
+
+def test_the_same_seed_draws_the_same_network() -> None:
+    one, same, other = (archs.build("timm:test_vit", SMALL, seed).state_dict() for seed in (3, 3, 4))
+    assert checkpoint.weights_hash(one) == checkpoint.weights_hash(same) != checkpoint.weights_hash(other)
+
+
+def test_a_sobel_front_end_stands_before_two_channels() -> None:
+    net = archs.build("timm:test_resnet", changed(SMALL, sobel=True), 0)
+    assert net(torch.randn(2, 3, 32, 32)).shape == (2, net.dim)
+
+
+@pytest.mark.parametrize(
+    ("arch", "said"),
+    [
+        ("timm:test_vitt", "has no network 'test_vitt'"),
+        ("timm:test_vit.nix", "nix"),
+        ("timm:hf-hub:a/b", "has no network"),
+    ],
+)
+def test_an_unknown_name_is_a_fault(arch: str, said: str) -> None:
+    with pytest.raises(Fault, match=said) as raised:
+        archs.build(arch, SMALL, 0)
+    assert raised.value.reason == "bad-config"
+
+
+def test_an_image_of_a_size_that_a_network_does_not_take_is_a_fault() -> None:
+    with torch.device("meta"):
+        net = archs.build("timm:mixer_s32_224", SMALL, 0)
+        with pytest.raises(Fault, match=r"takes no images of 32 px .*; it was made for 224 px"):
+            net(torch.zeros(2, 3, 32, 32))
+
+
+def test_pixels_are_prepared_as_timm_does() -> None:
+    """vit_small_patch16_224.augreg_in21k_ft_in1k: mean and std 0.5, 224 px of 248 (crop 0.9), bicubic."""
+    with torch.device("meta"):
+        given, interpolation = prepared(timm.create_model("vit_small_patch16_224.augreg_in21k_ft_in1k"))
+    assert given == Input(size=224, resize=248, mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert interpolation == "bicubic"
+
+
+def test_a_file_of_timms_is_read_by_its_network(tmp_path: Path) -> None:
+    theirs = own("test_vit")
+    torch.save(theirs.state_dict(), tmp_path / "x.pth")
+    place = adopted(tmp_path / "x.pth", tmp_path, Flags(arch="timm:test_vit"))
+    meta, net = checkpoint.describe(place), checkpoint.load(place)
+    assert (meta.arch, meta.input.size, meta.origin["layout"]) == ("timm:test_vit", 160, "timm")
+    assert any("bicubic" in line for line in meta.origin["assumed"])
+    x = torch.randn(2, 3, 160, 160)
+    with torch.no_grad():
+        assert torch.equal(net(x), theirs.forward_head(theirs.forward_features(x), pre_logits=True))
+
+
+def test_what_is_told_goes_before_timms_config(tmp_path: Path) -> None:
+    theirs = own("test_resnet")
+    torch.save(theirs.state_dict(), tmp_path / "x.pth")
+    told = Flags(arch="timm:test_resnet", size=32, mean=(0.1, 0.2, 0.3), order="bgr")
+    net = read(tmp_path / "x.pth", told).backbone
+    assert (net.input.size, net.input.mean) == (32, (0.3, 0.2, 0.1))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        want = theirs.forward_head(theirs.forward_features(x.flip(1)), pre_logits=True)
+        torch.testing.assert_close(net(x), want)
+
+
+def test_the_teacher_of_a_file_is_taken_and_other_prefixes_on_demand(tmp_path: Path) -> None:
+    teacher, student = (
+        {f"module.{k}": v for k, v in own("test_vit", s).state_dict().items()} for s in (1, 2)
+    )
+    torch.save({"student": student, "teacher": teacher, "epoch": 3}, tmp_path / "x.pth")
+    loaded = read(tmp_path / "x.pth", Flags(arch="timm:test_vit"))
+    assert (loaded.report.within, loaded.report.prefix, loaded.report.share) == ("teacher", "module.", 1)
+    assert torch.equal(loaded.backbone.state_dict()["net.cls_token"], teacher["module.cls_token"])
+    with pytest.raises(Fault, match="no timm:test_vit among"):
+        read(tmp_path / "x.pth", Flags(arch="timm:test_vit", prefix="encoder."))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({}, "--arch timm:NAME reads it"),
+        ({"layout": "timm"}, "needs --arch timm:NAME"),
+        ({"arch": "timm:test_vit2"}, "75 of the 118 tensors of timm:test_vit2"),
+        ({"arch": "timm:test_convnext"}, "no timm:test_convnext among its 80 tensors"),
+        ({"arch": "timm:test_vit", "stride": "1x1"}, "--stride"),
+        ({"arch": "timm:test_vit", "layout": "swav"}, "--layout swav"),
+    ],
+)
+def test_another_network_is_named_in_one_sentence(tmp_path: Path, flags: dict[str, Any], said: str) -> None:
+    torch.save(own("test_vit").state_dict(), tmp_path / "x.pth")
+    with pytest.raises(Fault, match=said):
+        read(tmp_path / "x.pth", Flags(**flags))
+
+
+def test_a_part_is_taken_when_it_is_said_so(tmp_path: Path) -> None:
+    state = own("test_vit").state_dict()
+    del state["norm.weight"]
+    torch.save(state, tmp_path / "x.pth")
+    with pytest.raises(Fault, match=r"1 missing \(norm.weight\)"):
+        read(tmp_path / "x.pth", Flags(arch="timm:test_vit"))
+    loaded = read(tmp_path / "x.pth", Flags(arch="timm:test_vit", allow_partial=0.9))
+    assert loaded.report.missing == ("norm.weight",)
+
+
+@pytest.mark.parametrize("to", ["timm", "safetensors", "ours"])
+def test_what_is_exported_is_read_again(tmp_path: Path, to: str) -> None:
+    theirs = own("test_convnext")
+    torch.save(theirs.state_dict(), tmp_path / "x.pth")
+    loaded = read(tmp_path / "x.pth", Flags(arch="timm:test_convnext"))
+    export(loaded, tmp_path / "y.safetensors", to, {})
+    flags = Flags(arch="timm:test_convnext") if to == "timm" else Flags()
+    if to == "timm":
+        assert load_file(tmp_path / "y.safetensors").keys() <= theirs.state_dict().keys()
+    assert read(tmp_path / "y.safetensors", flags).sha256 == loaded.sha256
+    with pytest.raises(Fault, match="--to mmdet: it has no timm:test_convnext"):
+        export(loaded, tmp_path / "z", "mmdet", {})
+
+
+def test_timms_own_weights_need_a_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(Fault, match="pretrained weights of timm:test_vit cannot be had") as raised:
+        fetched("timm:test_vit", tmp_path)
+    assert raised.value.reason == "data-missing"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The cache of the hub, without a network, with the weights of one network in it."""
+    from huggingface_hub import constants
+
+    theirs, place = own("test_vit.r160_in1k", 5), tmp_path / "hub" / "models--timm--test_vit.r160_in1k"
+    theirs.reset_classifier(1000)
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("a" * 40)
+    (place / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    save_file(theirs.state_dict(), place / "snapshots" / ("a" * 40) / "model.safetensors")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return theirs
+
+
+def test_a_name_of_timms_is_a_model_with_its_own_weights(
+    tmp_path: Path, hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = scenes.folder(tmp_path / "images", per_class=4)
+    (tmp_path / "own.toml").write_text(f"variant = 'smoke'\nbeside = []\n[data]\nimagenet = '{images}'\n")
+    words = (["timm:test_vit"], ["imagenet_knn"], str(tmp_path / "own.toml"), tmp_path / "out", [])
+    asked = requests.resolve(*words)
+    (given,) = asked.entries
+    assert isinstance(given, Given)
+    assert given.path is not None
+    assert (given.name, asked.asked) == ("timm-test_vit", {"timm-test_vit"})
+    meta = checkpoint.describe(given.path)
+    assert (meta.arch, meta.input.size, meta.recipe) == ("timm:test_vit", 160, "timm:test_vit")
+    assert any("timm/test_vit.r160_in1k" in line for line in meta.origin["assumed"])
+    state = checkpoint.load(given.path).state_dict()
+    assert torch.equal(state["net.pos_embed"], hub.state_dict()["pos_embed"])
+    planner = Planner(asked)
+    made = inline.run(planner.plan(), planner, Orders(), Display(2))
+    assert [job.state for job in made] == ["done", "done"]
+    monkeypatch.setattr("timm.create_model", None)  # the second time, the file is there
+    assert requests.resolve(*words).entries == [given]
+
+
+def test_detectors_say_in_the_plan_that_they_need_a_resnet() -> None:
+    known = catalogue("paper").items()
+    refused = {name for name, one in known if one.unfit("timm:vit_small_patch16_224")}
+    assert refused == {name for name, one in known if one.roots}
+
+
+def quiet(*_: object) -> None:
+    """Of progress nothing is shown."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["test_convnext", "test_vit"])
+def test_a_network_is_trained_resumed_and_described(name: str, tmp_path: Path) -> None:
+    """A run that is cut after an epoch and goes on ends with the weights of one that is not."""
+    images = scenes.folder(tmp_path / "images", per_class=8)
+    split, cpu = imagenet.read(images, "train"), torch.device("cpu")
+    recipe = changed(tiny("odc", epochs=2), arch=f"timm:{name}")
+    wide = changed(recipe.input, size=32, resize=32)
+    recipe = changed(recipe, input=wide, views=tuple(changed(view, size=32) for view in recipe.views))
+    whole = loop.fit("odc", recipe, split, tmp_path / "whole", 0, cpu, quiet)
+
+    class Cut(Exception):  # noqa: N818
+        pass
+
+    def cut(done: int, total: int, line: str) -> None:
+        if done > total // 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        loop.fit("odc", recipe, split, tmp_path / "cut", 0, cpu, cut)
+    assert (tmp_path / "cut" / "state.pt").exists()
+    again = loop.fit("odc", recipe, split, tmp_path / "cut", 0, cpu, quiet)
+    assert checkpoint.describe(again).sha256 == checkpoint.describe(whole).sha256
+    card = model_card.card("odc", recipe, split, tmp_path / "whole")
+    assert card["train_flops_per_image"] > card["flops"] > 0
