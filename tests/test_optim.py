@@ -1,14 +1,19 @@
-"""LARC equals its formula tensor by tensor, zeros included; schedules pass through the published values."""
+"""LARC and LARS equal their formulas tensor by tensor, zeros included; schedules pass through the published
+values.
+"""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from pretrain.base.settings import changed
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed, override
 from pretrain.train import optim
-from pretrain.train.recipe import Cosine, Recipe, Step
+from pretrain.train.recipe import Cosine, EpochCosine, HeldCosine, Recipe, Step
 from zoo.suites.suite import recipes
 
 LR, MOMENTUM, DECAY = 0.3, 0.9, 1e-2
@@ -24,9 +29,9 @@ def literal_step(p: Tensor, g: Tensor, buffer: Tensor | None) -> tuple[Tensor, T
     return p - LR * buffer, buffer
 
 
-def recipe(**changes: object) -> Recipe:
+def recipe(optimizer: str = "larc", **changes: object) -> Recipe:
     smoke = recipes("deepclusterv2")["smoke"][0]
-    return changed(smoke, optimizer="larc", lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
+    return changed(smoke, optimizer=optimizer, lr=LR, momentum=MOMENTUM, weight_decay=DECAY, **changes)
 
 
 def test_larc_equals_its_formula() -> None:
@@ -93,3 +98,76 @@ def test_steps_and_cosines_at_their_corners() -> None:
     )
     cosine = Cosine(warmup=1, start=0.2, final=0.1)
     assert [optim.factor(cosine, i, 5, 3) for i in (0, 4, 5, 10)] == pytest.approx([0.2, 1, 1, 0.55])
+
+
+def literal_lars(p: Tensor, g: Tensor, buffer: Tensor) -> tuple[Tensor, Tensor]:
+    """One tensor, one step; buffer starts at zero."""
+    if p.ndim > 1:
+        g = g + DECAY * p
+        p_norm, g_norm = p.norm(), g.norm()
+        g = g * (0.001 * p_norm / g_norm if p_norm > 0 and g_norm > 0 else 1.0)
+    buffer = MOMENTUM * buffer + g
+    return p - LR * buffer, buffer
+
+
+def test_lars_equals_its_formula_and_spares_tensors_of_one_dimension() -> None:
+    g = torch.Generator().manual_seed(0)
+    starts = [torch.randn(5, 3, generator=g), torch.zeros(4, 2), torch.randn(6, generator=g), torch.zeros(3)]
+    params = [torch.nn.Parameter(t.clone()) for t in (*starts, torch.ones(2, 2))]
+    optimizer = optim.build(recipe(optimizer="lars"), [{"params": params[:2]}, {"params": params[2:]}])
+    expected, buffers = [t.clone() for t in starts], [torch.zeros_like(t) for t in starts]
+    for step in range(4):
+        for i, p in enumerate(params[:-1]):  # the last one never has a gradient
+            p.grad = torch.randn(p.shape, generator=g) * (step != 2)  # once there is decay alone
+            expected[i], buffers[i] = literal_lars(expected[i], p.grad, buffers[i])
+        optimizer.step()
+        for p, e in zip(params, expected, strict=False):
+            torch.testing.assert_close(p.detach(), e, rtol=1e-6, atol=1e-7)
+    assert params[-1].tolist() == [[1, 1], [1, 1]]
+
+
+def test_lars_by_hand() -> None:
+    """d = g + 0.1 p = (3, 4), |p| = 10, |d| = 5: 0.002 d. A bias is left alone."""
+    p, bias = torch.nn.Parameter(torch.tensor([[10.0, 0.0]])), torch.nn.Parameter(torch.tensor([10.0]))
+    p.grad, bias.grad = torch.tensor([[2.0, 4.0]]), torch.tensor([2.0])
+    optim.lars_([p, bias], decay=0.1)
+    assert p.grad[0].tolist() == pytest.approx([0.006, 0.008])
+    assert bias.grad.tolist() == [2.0]
+    optim.lars_([bias], decay=0.1)  # nothing to adapt
+    assert bias.grad.tolist() == [2.0]
+
+
+def released_coke_rate(epoch: int, iteration: int, num_iter: int, epochs: int) -> float:
+    """Of peak 1: an epoch at rate 0, a line up to epoch 11, a cosine."""
+    at, warm, most = iteration + epoch * num_iter, 11 * num_iter, epochs * num_iter
+    if epoch == 0:
+        return 0.0
+    if epoch < 11:
+        return max(1, at - num_iter) / (warm - num_iter)
+    return (1 + math.cos(math.pi * (at - warm) / (most - warm))) / 2
+
+
+def test_a_held_cosine_is_the_released_schedule_of_coke() -> None:
+    schedule, num_iter, epochs = HeldCosine(hold=1, warmup=10), 7, 31
+    for at in range(epochs * num_iter):
+        expected = released_coke_rate(at // num_iter, at % num_iter, num_iter, epochs)
+        assert optim.factor(schedule, at, num_iter, epochs) == pytest.approx(expected)
+
+
+def test_an_epoch_cosine_is_the_released_schedule_of_invariance_propagation() -> None:
+    """Epochs count from 1 to 799 there, of 800."""
+    for at in (0, 4, 5, 9, 1000, 3994):
+        epoch = at // 5 + 1
+        expected = 0.5 * (1 + math.cos(math.pi * epoch / 800))
+        assert optim.factor(EpochCosine(), at, 5, 799) == pytest.approx(expected)
+
+
+def test_what_comes_before_a_cosine_fits_into_the_epochs() -> None:
+    smoke = recipes("deepclusterv2")["smoke"][0]
+    held = changed(smoke, schedule=HeldCosine(hold=1, warmup=5))
+    assert "Learning-rate warm-up" in held.techniques()
+    assert "Learning-rate warm-up" not in changed(smoke, schedule=EpochCosine()).techniques()
+    assert "Cosine learning rate" in changed(smoke, schedule=EpochCosine()).techniques()
+    assert "Cosine learning rate" not in changed(smoke, schedule=Step()).techniques()
+    with pytest.raises(Fault, match=r"schedule.warmup: 7 epochs are more than the 6 there are"):
+        override(held, {"schedule.hold": 2}, "deepclusterv2")

@@ -19,7 +19,7 @@ from pretrain.base import dist
 from pretrain.base.settings import changed
 from pretrain.data import dataset
 from pretrain.train import loop
-from pretrain.train.recipe import Cosine, Step
+from pretrain.train.recipe import Cosine, EpochCosine, HeldCosine, Schedule
 from zoo.suites.suite import recipes
 
 
@@ -48,8 +48,12 @@ def tiny(name: str, epochs: int = 3) -> Any:
     )
 
 
-def fitting(schedule: Step | Cosine, epochs: int) -> Step | Cosine:
+def fitting(schedule: Schedule, epochs: int) -> Schedule:
     """The schedule without what lies beyond the epochs."""
+    if isinstance(schedule, EpochCosine):
+        return schedule
+    if isinstance(schedule, HeldCosine):
+        return changed(schedule, warmup=min(schedule.warmup, epochs - schedule.hold))
     if isinstance(schedule, Cosine):
         return changed(schedule, warmup=min(schedule.warmup, epochs))
     return changed(schedule, milestones=tuple(epoch for epoch in schedule.milestones if epoch <= epochs))
