@@ -1,7 +1,8 @@
 """Every published recipe as plain values, typed by hand from the scripts that trained the released models.
 
 A comment names the script and the lines that a block was read from. Paths are those of facebookresearch/swav
-(06b1b7c), open-mmlab/OpenSelfSup (1db69ec), facebookresearch/deepcluster (2d1927e) and pytorch/vision. What
+(06b1b7c), open-mmlab/OpenSelfSup (1db69ec), facebookresearch/deepcluster (2d1927e), idstcv/CoKe (77228ae),
+WangFeng18/InvariancePropagation (cad924e) and pytorch/vision. What
 no script can say is our own: names, `config`, `version`, intervals of reports, `*_backend`, and options that
 are off. Where reference and recipe differ on purpose, the comment says so.
 """
@@ -12,7 +13,10 @@ from typing import Any
 
 Fields = dict[str, Any]
 
-OURS: Fields = {"config": "", "version": 1, "log_every": 50, "check_every": 0}
+OURS: Fields = {
+    "config": "", "version": 1, "log_every": 50, "check_every": 0, "adapts": [],
+    "micro_batch": 0, "recompute": False,
+}  # fmt: skip
 SGD: Fields = {"momentum": 0.9, "optimizer": "sgd"}
 INPUT: Fields = {
     "size": 224, "resize": 256, "sobel": False,
@@ -62,7 +66,7 @@ BATCH_4096: Fields = {
     **OURS, "arch": "resnet50", "input": SWAV_INPUT,
     "epochs": 400, "batch_size": 4096, "tail": "drop", "lr": 4.8, "momentum": 0.9, "weight_decay": 1e-6,
     "optimizer": "larc", "schedule": {"kind": "cosine", "warmup": 10, "start": 0.0625, "final": 0.001},
-    "sync_bn": True, "bn_group": 512, "dim": 128, "hidden": 2048, "temperature": 0.1,
+    "bn_group": 512, "dim": 128, "hidden": 2048, "temperature": 0.1,
 }  # fmt: skip
 # scripts/swav_400ep_pretrain.sh:28-50; queue_from is main_swav.py:71. --use_fp16 true (:49) is apex O1: ours
 # is bf16.
@@ -142,7 +146,7 @@ ODC_TABLE: dict[str, Fields] = {
         "arch": "resnet50", "input": INPUT, "views": [MM_VIEW],
         "epochs": 440, "schedule": {"kind": "step", "milestones": [400], "gamma": 0.4},
         "batch_size": 512, "tail": "pad", "lr": 0.06, "weight_decay": 1e-5, "precision": "fp32",
-        "sync_bn": True, "bn_group": 0, "neck_bn": "local", "neck_bn_momentum": 0.001,
+        "bn_group": 0, "neck_bn_group": 64, "neck_bn_momentum": 0.001,
         "clusters": 10_000, "dim": 256, "hidden": 512, "dropout": 0.5, "head_momentum": 0.0,
         "memory_momentum": 0.5, "min_cluster": 20, "centroids_every": 10, "reweight_power": 0.5,
         "metric": "dot", "sampler": "with-replacement", "init_bn": "reference",
@@ -158,7 +162,7 @@ DEEPCLUSTER: Fields = {
     **OURS, **SGD, "config": "resnet50_8xb64-steplr-200e",
     "arch": "resnet50", "input": INPUT, "views": [MM_VIEW], "epochs": 200, "schedule": CONSTANT,
     "batch_size": 512, "tail": "pad", "lr": 0.1, "weight_decay": 1e-5, "precision": "fp32",
-    "sync_bn": False, "bn_group": 0, "clusters": 10_000, "pca": 256,
+    "bn_group": 64, "clusters": 10_000, "pca": 256,
     "kmeans_iterations": 20, "kmeans_backend": "torch", "head_momentum": 0.0, "hidden": 0, "dropout": 0.5,
 }  # fmt: skip
 
@@ -170,7 +174,7 @@ DEEPCLUSTER: Fields = {
 ALEXNET: Fields = {
     **DEEPCLUSTER, "config": "sobel_alexnet_1xb256-500e",
     "arch": "alexnet", "input": INPUT | {"sobel": True}, "views": [VIEW], "epochs": 500,
-    "batch_size": 256, "lr": 0.05, "hidden": 4096,
+    "batch_size": 256, "bn_group": 0, "lr": 0.05, "hidden": 4096,
 }  # fmt: skip
 DEEPCLUSTER_TABLE: dict[str, Fields] = {
     "deepcluster-sobel_resnet50_8xb64-steplr-200e_in1k": {
@@ -188,6 +192,67 @@ DEEPCLUSTER_TABLE: dict[str, Fields] = {
     },
 }
 
+# idstcv/CoKe ----------------------------------------------------------------------------------------------
+
+# main_single_view.py:240-250: the colours of SimCLR, which the small views have, too.
+COKE_STRONG: Fields = VIEW | {"jitter": [0.8, 0.8, 0.8, 0.2], "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
+# main_double_view.py:233-256: the colours of BYOL, blurred always and seldom; coke/loader.py:54-63 has the
+# blur's sigma. Their second view is also solarised, with a probability of 0.2: ours has no such colour yet.
+COKE_BYOL: Fields = VIEW | {"jitter": [0.4, 0.4, 0.2, 0.1], "jitter_p": 0.8, "gray": 0.2}
+COKE_PAIR: list[Fields] = [COKE_BYOL | {"blur": 1.0}, COKE_BYOL | {"blur": 0.1}]
+# run_double_view.sh:3-12; main_double_view.py:45-60, 205-207 (LARS of coke/optimizer.py:11-44), :85-99,
+# :172 (global SyncBN), :230-231, :270 (nothing is dropped: 1252 steps), :407-418 (epoch 0 at rate 0, a line
+# up to epoch 11, a cosine). coke/builder_double_view.py:21-28 are the heads, 2048 being the backbone's
+# width; the mean of the branches is :338. torch.cuda.amp is fp16: ours is bf16. Labels are averaged with one
+# view alone; `mixture` and `mixture_temperature` are of no use elsewhere, nor is `large_weight` without
+# small views.
+COKE: Fields = {
+    **OURS, "arch": "resnet50", "input": INPUT, "views": COKE_PAIR,
+    "epochs": 1001, "schedule": {"kind": "held-cosine", "hold": 1, "warmup": 10},
+    "batch_size": 1024, "tail": "pad", "lr": 1.6, "momentum": 0.9, "weight_decay": 1e-6, "optimizer": "lars",
+    "precision": "bf16", "bn_group": 0,
+    "clusterings": [3000, 4000, 5000], "dim": 128, "hidden": 2048, "temperature": 0.05,
+    "ratio": 0.4, "dual_rate": 20.0, "hard_weight": 0.2, "prediction_weight": 0.5, "large_weight": 0.5,
+    "centred": False, "mixture_from": 0, "mixture": 5, "mixture_temperature": 0.5,
+}  # fmt: skip
+COKE_TABLE: dict[str, Fields] = {
+    # run_single_view.sh:3-15: --coke-beta 1, only the predictor's loss; --coke-stage 801, --coke-ls 5,
+    # --coke-tt 0.5
+    "rn50_in1k_coke_1000ep_1x224": {
+        **COKE, "views": [COKE_STRONG], "temperature": 0.1, "prediction_weight": 1.0, "mixture_from": 801,
+    },
+    "rn50_in1k_coke_1000ep_2x224": COKE,
+    # run_multi_view.sh:3-14; main_multi_view.py:264-274, 373-376
+    "rn50_in1k_coke_800ep_2x224_6x96": {
+        **COKE,
+        "views": [*COKE_PAIR, COKE_STRONG | {"size": 96, "count": 6, "scale": [0.05, 0.6]}],
+        "epochs": 801,
+    },
+}  # fmt: skip
+
+# WangFeng18/InvariancePropagation -------------------------------------------------------------------------
+
+# README.md, "Train on ImageNet": --n_background 4096 --t 0.2 --blur --cos --network resnet50
+# --nonlinearhead 1 --weight_decay 1e-4. main.py:36, 43, 45, 50, 59-64, 123-128, 141 (after epoch 30), 168
+# (epochs 1 to 799); utils.py:203-210 (the cosine of an epoch); datasets/imagenet.py:54-67, 88 (nothing is
+# dropped: 10,010 steps); models/resnet.py:122-141 is the head. main.py:35, 117: four GPUs of 32 images, each
+# with its own statistics.
+INVP_TABLE: dict[str, Fields] = {
+    "rn50_in1k_invp_800ep": {
+        **OURS, **SGD, "arch": "resnet50", "input": INPUT,
+        "views": [
+            VIEW | {
+                "scale": [0.2, 1.0], "jitter": [0.4, 0.4, 0.4, 0.1], "jitter_p": 0.8, "gray": 0.2, "blur": 0.5,
+            }
+        ],
+        "epochs": 799, "schedule": {"kind": "epoch-cosine"},
+        "batch_size": 128, "tail": "pad", "lr": 0.03, "weight_decay": 1e-4, "precision": "fp32",
+        "bn_group": 32, "dim": 128, "hidden": 2048, "temperature": 0.2,
+        "memory_momentum": 0.5, "background": 4096, "neighbours": 4, "layers": 3, "positives": 50,
+        "positive_weight": 0.6, "propagate_from": 30, "head_bn": False,
+    },
+}  # fmt: skip
+
 # The reference rows ---------------------------------------------------------------------------------------
 
 # pytorch/vision (017e9b9), references/classification/train.py: the defaults of get_args_parser, on 8 GPUs as
@@ -198,7 +263,7 @@ SUPERVISED_TABLE: dict[str, Fields] = {
         "arch": "resnet50", "input": INPUT, "views": [VIEW], "classes": 1000,
         "epochs": 90, "schedule": {"kind": "step", "milestones": [30, 60], "gamma": 0.1},
         "batch_size": 256, "tail": "drop", "lr": 0.1, "weight_decay": 1e-4, "precision": "fp32",
-        "sync_bn": False, "bn_group": 0,
+        "bn_group": 32,
     },
 }  # fmt: skip
 # Nobody's: an untrained ResNet-50.
@@ -207,7 +272,7 @@ RANDOM_TABLE: dict[str, Fields] = {
         **OURS, **SGD, "config": "resnet50",
         "arch": "resnet50", "input": INPUT, "views": [VIEW], "epochs": 0, "schedule": CONSTANT,
         "batch_size": 1, "tail": "drop", "lr": 0.0, "weight_decay": 0.0, "precision": "bf16",
-        "sync_bn": False, "bn_group": 0,
+        "bn_group": 0,
     },
 }  # fmt: skip
 # Nobody's: no network at all.
@@ -217,8 +282,10 @@ PIXELS_TABLE: dict[str, Fields] = {
 
 # Method -> recipe name -> every field but its name, in the order that the method lists them.
 PUBLISHED: dict[str, dict[str, Fields]] = {
+    "coke": COKE_TABLE,
     "deepcluster": in_bf16(DEEPCLUSTER_TABLE),
     "deepclusterv2": in_bf16(DEEPCLUSTERV2_TABLE),
+    "invariance_propagation": in_bf16(INVP_TABLE),
     "odc": in_bf16(ODC_TABLE),
     "random": RANDOM_TABLE,
     "raw_pixels": PIXELS_TABLE,

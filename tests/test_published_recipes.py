@@ -28,7 +28,9 @@ def test_every_recipe_has_the_fields_of_its_script(method: str) -> None:
         assert found[name] == {"name": name, **fields}
 
 
-@pytest.mark.parametrize("method", [method for method in PUBLISHED if method not in (*FLOORS, "swav")])
+@pytest.mark.parametrize(
+    "method", [method for method in PUBLISHED if method not in (*FLOORS, "coke", "swav")]
+)
 def test_the_published_precision_comes_first_and_bf16_has_a_name_of_its_own(method: str) -> None:
     paper: Any = load("paper", None, {})
     first = paper.entry(method).recipe
@@ -39,7 +41,15 @@ def test_the_published_precision_comes_first_and_bf16_has_a_name_of_its_own(meth
 
 
 @pytest.mark.parametrize(
-    ("method", "steps"), [("odc", 2503), ("deepcluster", 2503), ("deepclusterv2", 312), ("swav", 312)]
+    ("method", "steps"),
+    [
+        ("odc", 2503),
+        ("deepcluster", 2503),
+        ("deepclusterv2", 312),
+        ("swav", 312),
+        ("coke", 1252),
+        ("invariance_propagation", 10_010),
+    ],
 )
 def test_an_epoch_has_the_steps_of_the_reference(method: str, steps: int) -> None:
     assert recipes(method)["paper"][0].per_epoch(IMAGES) == steps

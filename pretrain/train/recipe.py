@@ -33,8 +33,33 @@ class Cosine:
     final: Probability = 0.0
 
 
-Schedule = Annotated[Step | Cosine, Field(discriminator="kind")]
+@settings
+class HeldCosine:
+    """Rate 0 for `hold` epochs, which only fill memories; then `warmup` epochs of a line from 0 to 1, then
+    cosine to 0: factors of the peak rate.
+    """
+
+    kind: Literal["held-cosine"] = "held-cosine"
+    hold: Count = 0
+    warmup: Count = 0
+
+
+@settings
+class EpochCosine:
+    """Cosine that moves once per epoch: (1 + cos(pi e / (E + 1))) / 2 in epoch e = 1..E, never 1 nor 0."""
+
+    kind: Literal["epoch-cosine"] = "epoch-cosine"
+
+
+Schedule = Annotated[Step | Cosine | HeldCosine | EpochCosine, Field(discriminator="kind")]
 KmeansBackend = Literal["torch", "faiss"]  # ours: any number of processes; faiss: one, where it is installed
+
+
+def before_cosine(schedule: Schedule) -> int:
+    """Epochs before a cosine begins to fall."""
+    if isinstance(schedule, HeldCosine):
+        return schedule.hold + schedule.warmup
+    return schedule.warmup if isinstance(schedule, Cosine) else 0
 
 
 @settings
@@ -55,10 +80,8 @@ class Scheduled(Adaptive):
         if late and self.epochs:
             said = f"the rate would never drop at {late}, beyond the {self.epochs} epochs"
             raise ValueError(f"schedule.milestones: {said}; set both")
-        if isinstance(self.schedule, Cosine) and self.schedule.warmup > self.epochs:
-            raise ValueError(
-                f"schedule.warmup: {self.schedule.warmup} epochs are more than the {self.epochs} there are"
-            )
+        if (first := before_cosine(self.schedule)) > self.epochs:
+            raise ValueError(f"schedule.warmup: {first} epochs are more than the {self.epochs} there are")
 
     def follow(self, body: dict[str, Any], touched: frozenset[str]) -> list[str]:
         """Of new epochs alone: milestones in proportion to those before."""
@@ -98,14 +121,28 @@ class Recipe(Scheduled):
     lr: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Rate
-    optimizer: Literal["sgd", "larc"] = "sgd"
+    optimizer: Literal["sgd", "larc", "lars"] = "sgd"
     precision: Literal["bf16", "tf32", "fp32"] = "bf16"
-    sync_bn: bool = False
-    bn_group: Count = 0  # with sync_bn: images whose batch-norm statistics are shared, 0: the whole batch
+    bn_group: Count = 0  # images that share batch-norm statistics, on any number of processes; 0: the batch
     log_every: Positive = 50  # iterations
+    micro_batch: Count = 0  # images of a process per pass of the network, 0: all that it has; see train/micro
+    recompute: bool = (
+        False  # the inner maps of a ResNet's stages in the backward pass: less memory, more time
+    )
     check_every: Count = (
         0  # iterations between checks of the method's invariants, 0: only when replicas are compared
     )
+    adapts: tuple[Literal["batch_size", "epochs", "clusters", "prototypes"], ...] = ()  # see train/adapt
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if lacking := [name for name in self.adapts if not hasattr(self, name)]:
+            raise ValueError(f"adapts: this method has no '{lacking[0]}'")
+
+    def follow(self, body: dict[str, Any], touched: frozenset[str]) -> list[str]:
+        """What somebody sets adapts no more."""
+        body["adapts"] = [name for name in body["adapts"] if name not in touched]
+        return super().follow(body, touched)
 
     def fits(self, images: int, classes: int) -> None:
         """Raises Fault where the recipe cannot run on this many
@@ -121,6 +158,10 @@ class Recipe(Scheduled):
         whole, rest = divmod(images, self.batch_size)
         return max(1, whole + (self.tail == "pad" and rest > 0))
 
+    def kept(self, images: int) -> int:
+        """Bytes that the method remembers of this many images beside its network."""
+        return 0
+
     def techniques(self) -> list[str]:
         """What the recipe trains with, in words of a model card; a method's own come first."""
         if not self.epochs:
@@ -129,8 +170,9 @@ class Recipe(Scheduled):
             "SGD with momentum": self.momentum > 0,
             "Weight decay": self.weight_decay > 0,
             "LARC": self.optimizer == "larc",
-            "Cosine learning rate": isinstance(self.schedule, Cosine),
-            "Learning-rate warm-up": isinstance(self.schedule, Cosine) and self.schedule.warmup > 0,
+            "LARS": self.optimizer == "lars",
+            "Cosine learning rate": not isinstance(self.schedule, Step),
+            "Learning-rate warm-up": before_cosine(self.schedule) > 0,
             "Multi-crop": len({view.size for view in self.views}) > 1,
             "Mixed precision (bf16)": self.precision == "bf16",
         }
@@ -150,8 +192,8 @@ def in_bf16(published: R) -> R:
     return changed(published, name=f"{published.name}_bf16", config=config, precision="bf16")
 
 
-# Reporting intervals and the like: they decide what is printed, never a number.
-CIRCUMSTANCES = ("name", "config", "log_every", "check_every")
+# Reporting intervals and the like: they decide what is printed or how much memory it takes, never a number.
+CIRCUMSTANCES = ("name", "config", "log_every", "micro_batch", "recompute", "check_every", "adapts")
 
 
 def decisive(recipe: Recipe) -> dict[str, Any]:

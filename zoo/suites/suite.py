@@ -18,7 +18,7 @@ from pretrain.train.recipe import Recipe
 
 METHODS = "pretrain.methods"
 SHORT = 12  # characters of a setting that a config's name can hold
-VARIANTS = ("paper", "demo", "smoke")
+VARIANTS = ("paper", "photos", "demo", "smoke")
 FLOORS = ("random", "raw_pixels")  # rows that every table shows, to compare with
 Reference = str | Path  # 'dataset/split', or a folder of images
 
@@ -98,7 +98,8 @@ class Suite:
         """Every model that it can train, by name: method and recipe."""
         known: dict[str, tuple[str, Recipe]] = {}
         for method in registry.names(METHODS):
-            variants = recipes(method)[self.variant]
+            declared = recipes(method)
+            variants = declared.get(self.variant, declared["demo"])
             known |= {recipe.name: (method, recipe) for recipe in variants}
             known[method] = (method, variants[0])
         return known
@@ -171,9 +172,11 @@ class Suite:
 
 
 def recipes(method: str) -> Mapping[str, tuple[Recipe, ...]]:
-    """Recipes of a method by variant; the first of a variant is its default."""
+    """Recipes of a method by variant, those that it has; the first of a variant is its default."""
     module = registry.load(METHODS, method, "recipes")
-    return {variant: getattr(module, variant.upper()) for variant in VARIANTS}
+    return {
+        variant: getattr(module, variant.upper()) for variant in VARIANTS if hasattr(module, variant.upper())
+    }
 
 
 def _marked(config: str, changes: Mapping[str, Any]) -> str:

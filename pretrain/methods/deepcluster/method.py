@@ -27,6 +27,7 @@ from pretrain.data.loader import Batch
 from pretrain.methods.deepcluster.recipes import DeepClusterRecipe
 from pretrain.nets import archs, heads
 from pretrain.nets.backbone import Backbone
+from pretrain.nets.clusters import Clustering, projection
 from pretrain.nets.plain import Plain
 from pretrain.train.method import (
     At,
@@ -136,6 +137,20 @@ class DeepCluster(Method):
         figures = health.sizes(counts) | agreement.compare(self.labels, self.previous, data.labels)
         figures |= {**health.kmeans_figures(self.figures[:-1]), "effective_rank": rank}
         return {**figures, **health.warning(counts, rank, ADVICE)}
+
+    def clustering(self) -> Clustering:
+        """The neck and the head: the clusters of the last k-means as the network has learnt to tell them
+        apart, since its centroids are of features that are an epoch old.
+        """
+        between = [nn.ReLU()] if self.recipe.hidden else []
+        trunk, top = self.net.backbone, self.top
+        return Clustering(
+            "classifier",
+            top.weight.detach()[None],
+            projection(self.net.neck, *between),
+            top.bias.detach()[None],
+            trunk.backbone.top if isinstance(trunk, Flattened) else None,
+        )
 
     def check(self) -> None:
         assert 0 <= int(self.labels.min()) <= int(self.labels.max()) < self.recipe.clusters, (

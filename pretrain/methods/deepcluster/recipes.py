@@ -35,6 +35,9 @@ class DeepClusterRecipe(Recipe):
                 f"{self.clusters} clusters need at least as many images, not {images}; lower 'clusters'"
             )
 
+    def kept(self, images: int) -> int:
+        return 16 * images
+
     def techniques(self) -> list[str]:
         return [TITLE, "k-means pseudo-labels", "PCA whitening", *super().techniques()]
 
@@ -51,6 +54,7 @@ _RGB = DeepClusterRecipe(
     lr=0.1,
     weight_decay=1e-5,
     precision="fp32",
+    bn_group=64,  # those of one of eight GPUs
 )
 _SOBEL = changed(
     _RGB,
@@ -67,6 +71,7 @@ _ALEXNET = changed(
     epochs=500,
     batch_size=256,
     lr=0.05,
+    bn_group=0,
     hidden=4096,
 )
 _RELEASED = (
@@ -94,9 +99,23 @@ DEMO = (
         tail="drop",
         lr=0.05,
         precision="bf16",
+        bn_group=0,
         head_momentum=0.9,
         clusters=40,
         pca=64,
+    ),
+)
+PHOTOS = (
+    changed(
+        DEMO[0],
+        name="deepcluster-sobel_resnet10-half_photos",
+        config="sobel_resnet10-half",
+        arch="resnet10_half",
+        input=Input(size=96, resize=110, sobel=True),
+        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
+        epochs=150,
+        clusters=100,
+        adapts=("batch_size", "epochs", "clusters"),
     ),
 )
 SMOKE = (

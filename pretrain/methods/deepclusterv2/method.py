@@ -25,6 +25,7 @@ from pretrain.cluster import agreement, health, kmeans
 from pretrain.data.loader import Batch
 from pretrain.methods.deepclusterv2.recipes import DeepClusterV2Recipe
 from pretrain.nets import archs, heads
+from pretrain.nets.clusters import Clustering, projection
 from pretrain.train.method import At, Loss, Method, TrainingData, autocast, derive, share
 
 ADVICE = "try a lower learning rate, fewer prototypes, or empty = 'split'"
@@ -129,6 +130,10 @@ class DeepClusterV2(Method):
         figures |= agreement.compare(labels, self.previous, data.labels)
         figures |= {"coverage": float((labels >= 0).float().mean()), "effective_rank": rank}
         return {**figures, **health.warning(counts, rank, ADVICE)}
+
+    def clustering(self) -> Clustering:
+        """The projector and the prototypes of every head."""
+        return Clustering("cosine", self.prototypes, projection(self.net.neck))
 
     def check(self) -> None:
         assert int(self.labels.max()) < self.recipe.prototypes, "a label is out of range"

@@ -47,6 +47,9 @@ class DeepClusterV2Recipe(Recipe):
             )
             raise self.misfit(said)
 
+    def kept(self, images: int) -> int:
+        return images * (4 * self.banks * self.dim + 8 * self.heads)
+
     def techniques(self) -> list[str]:
         several = ["Several clusterings at once"] if self.heads > 1 else []
         return [TITLE, "k-means pseudo-labels from memory banks", *several, *super().techniques()]
@@ -67,7 +70,6 @@ _400 = DeepClusterV2Recipe(
     optimizer="larc",
     schedule=Cosine(warmup=10, start=0.0625, final=0.001),
     precision="fp32",
-    sync_bn=True,
     bn_group=512,
 )
 _RELEASED = (
@@ -100,6 +102,20 @@ DEMO = (
         prototypes=40,
         hidden=256,
         dim=64,
+    ),
+)
+_PHOTO = View(size=96, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2)
+PHOTOS = (
+    changed(
+        DEMO[0],
+        name="deepclusterv2_resnet10-half_photos",
+        config="resnet10-half",
+        arch="resnet10_half",
+        input=Input(size=96, resize=110),
+        views=(_PHOTO, changed(_PHOTO, size=48, scale=(0.08, 0.4))),
+        epochs=100,
+        prototypes=100,
+        adapts=("batch_size", "epochs", "prototypes"),
     ),
 )
 SMOKE = (changed(DEMO[0], name="deepclusterv2_resnet10-narrow_smoke", epochs=6, batch_size=64),)

@@ -33,7 +33,8 @@ from pretrain.data.loader import Batch
 from pretrain.methods.odc import memory as memories
 from pretrain.methods.odc.recipes import ODCRecipe
 from pretrain.nets import archs, heads
-from pretrain.nets.batch_norm import LocalBatchNorm1d
+from pretrain.nets.batch_norm import BatchNorm1dOf
+from pretrain.nets.clusters import Clustering, projection
 from pretrain.train.method import At, Loss, Method, TrainingData, autocast, evaluating, head_apart
 
 ADVICE = "try a lower learning rate, fewer clusters, a larger 'min_cluster', or init_bn = 'calibrated'"
@@ -62,10 +63,9 @@ class ODC(Method):
 
     def _neck(self, inside: int) -> nn.Module:
         recipe = self.recipe
-        norm = LocalBatchNorm1d if recipe.neck_bn == "local" else nn.BatchNorm1d
         return nn.Sequential(
             nn.Linear(inside, recipe.hidden),
-            norm(recipe.hidden, momentum=recipe.neck_bn_momentum, affine=False),
+            BatchNorm1dOf(recipe.hidden, recipe.neck_bn_group, recipe.neck_bn_momentum, affine=False),
             nn.ReLU(inplace=True),
             nn.Dropout(recipe.dropout),
             nn.Linear(recipe.hidden, recipe.dim),
@@ -179,6 +179,12 @@ class ODC(Method):
         memory = self.memory
         memory.S = memories.sums(memory.F, memory.y, len(memory.h))
         self.previous, self.initial = memory.y.clone(), self.initial[:0].clone()
+
+    def clustering(self) -> Clustering:
+        """The neck, to unit length, and the centroid memory."""
+        layers, metric = projection(self.net.neck, heads.Unit()), self.recipe.metric
+        c = F.normalize(self.memory.C) if metric == "cosine" else self.memory.C
+        return Clustering(metric, c[None], layers)
 
     def check(self) -> None:
         memories.check_memory(self.memory)

@@ -23,9 +23,7 @@ class ODCRecipe(Recipe):
     hidden: Positive = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     neck_bn_momentum: Annotated[float, Field(gt=0, le=1)] = 0.001
-    # With sync_bn on several GPUs: whether the neck's batch norm shares its statistics, too, or each process
-    # has its own, as in the released runs.
-    neck_bn: Literal["sync", "local"] = "sync"
+    neck_bn_group: Count = 0  # images that share statistics in the neck, 0: the whole batch
     head_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     memory_momentum: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_cluster: Count = 20  # m
@@ -46,6 +44,9 @@ class ODCRecipe(Recipe):
                 f"{self.clusters} clusters need at least as many images, not {images}; lower 'clusters'"
             )
 
+    def kept(self, images: int) -> int:
+        return images * (4 * self.dim + 16) + 8 * self.clusters * self.dim
+
     def techniques(self) -> list[str]:
         return [TITLE, "k-means pseudo-labels", "Sample and centroid memory", *super().techniques()]
 
@@ -63,32 +64,47 @@ _RELEASED = ODCRecipe(
     weight_decay=1e-5,
     schedule=Step(milestones=(400,), gamma=0.4),
     precision="fp32",
-    sync_bn=True,
-    neck_bn="local",
+    neck_bn_group=64,  # those of one of eight GPUs: the released neck does not synchronise
 )
 PAPER = (_RELEASED, in_bf16(_RELEASED))
 DEMO = (
     changed(
         PAPER[0],
         name="odc_resnet10-narrow_demo",
-        version=2,
-        config="resnet10-narrow",
+        version=3,
+        config="sobel_resnet10-narrow",
         arch="resnet10_narrow",
-        input=Input(size=32, resize=32),
-        views=(View(size=32, scale=(0.35, 1.0), rotate=8.0, jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
+        # Edges, as DeepCluster's: the untrained network clusters by colour, which the views change, and such
+        # labels cannot be learnt.
+        input=Input(size=32, resize=32, sobel=True),
+        views=(View(size=32, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
         epochs=60,
-        batch_size=128,
+        batch_size=64,
         tail="drop",
         schedule=Step(milestones=(52,), gamma=0.4),
         precision="bf16",
-        neck_bn="sync",
+        neck_bn_group=0,
         clusters=100,
         min_cluster=10,
-        dropout=0.2,
-        head_momentum=0.9,  # 31 iterations an epoch: a head without momentum needs thousands
-        memory_momentum=0.3,
+        dropout=0.0,
+        head_momentum=0.9,  # 62 iterations an epoch: a head without momentum needs thousands
+        memory_momentum=0.15,  # labels that change by the iteration cannot be learnt in 3,720 of them
         metric="cosine",
         init_bn="calibrated",
+    ),
+)
+PHOTOS = (
+    changed(
+        DEMO[0],
+        name="odc_resnet10-half_photos",
+        config="resnet10-half",
+        arch="resnet10_half",
+        input=Input(size=96, resize=110),
+        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
+        epochs=200,
+        schedule=Step(milestones=(170,), gamma=0.4),
+        min_cluster=5,
+        adapts=("batch_size", "epochs", "clusters"),
     ),
 )
 SMOKE = (

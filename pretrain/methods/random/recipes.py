@@ -34,4 +34,14 @@ DEMO = (
         views=(View(size=32),),
     ),
 )
+PHOTOS = (
+    changed(
+        DEMO[0],
+        name="random_resnet10-half_photos",
+        config="resnet10-half",
+        arch="resnet10_half",
+        input=Input(size=96, resize=110),
+        views=(View(size=96),),
+    ),
+)
 SMOKE = (changed(DEMO[0], name="random_resnet10-narrow_smoke"),)

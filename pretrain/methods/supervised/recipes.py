@@ -36,6 +36,7 @@ _RELEASED = SupervisedRecipe(
     weight_decay=1e-4,
     schedule=Step(milestones=(30, 60)),
     precision="fp32",
+    bn_group=32,  # those of one of eight GPUs
 )
 PAPER = (_RELEASED, in_bf16(_RELEASED))
 DEMO = (
@@ -50,7 +51,22 @@ DEMO = (
         batch_size=128,
         schedule=Step(milestones=(10, 17)),
         precision="bf16",
+        bn_group=0,
         classes=10,
+    ),
+)
+PHOTOS = (
+    changed(
+        DEMO[0],
+        name="supervised_resnet10-half_photos",
+        config="resnet10-half",
+        arch="resnet10_half",
+        input=Input(size=96, resize=110),
+        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
+        epochs=60,
+        schedule=Step(milestones=(40, 54)),
+        classes=100,  # at most
+        adapts=("batch_size", "epochs"),
     ),
 )
 SMOKE = (

@@ -21,6 +21,7 @@ from pretrain.cluster import agreement, health
 from pretrain.data.loader import Batch
 from pretrain.methods.swav.recipes import SwAVRecipe
 from pretrain.nets import archs, heads
+from pretrain.nets.clusters import Clustering, projection
 from pretrain.train.method import At, Loss, Method, TrainingData, autocast, share
 
 FP32_EPSILON = 0.03  # below it the exponentials of Sinkhorn need fp64
@@ -63,6 +64,11 @@ class SwAV(Method):
             q = self.codes(s[: recipe.assign_views], at)
             value = swapped_loss(s, q, recipe.temperature)
         return Loss(value, (batch.index, z[: recipe.assign_views].detach(), q[0].argmax(1).int()))
+
+    def clustering(self) -> Clustering:
+        """The projector and the prototypes, at unit length as every step takes them."""
+        unit = F.normalize(self.prototypes.weight.detach())
+        return Clustering("cosine", unit[None], projection(self.net.neck))
 
     def codes(self, scores: Tensor, at: At) -> Tensor:
         """Codes (A, b, K) of this process's rows of a batch

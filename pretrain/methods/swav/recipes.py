@@ -43,6 +43,9 @@ class SwAVRecipe(Recipe):
                 f"assign_views: {self.assign_views} of {crops} views leave none to predict them from"
             )
 
+    def kept(self, images: int) -> int:
+        return 4 * self.queue * self.dim * self.assign_views
+
     def techniques(self) -> list[str]:
         queue = ["Feature queue"] if self.queue else []
         return [TITLE, "Sinkhorn-Knopp codes", *queue, *super().techniques()]
@@ -65,7 +68,6 @@ _400 = SwAVRecipe(
     optimizer="larc",
     schedule=Cosine(warmup=10, start=0.0625, final=0.001),
     precision="bf16",  # the released runs, too, were mixed: apex O1, fp16
-    sync_bn=True,
     bn_group=512,
 )
 _BATCH_256 = changed(
@@ -119,6 +121,20 @@ DEMO = (
         dim=64,
         epsilon=0.01,  # at 0.03 a narrow cone of features has uniform codes, which teach nothing: it stays one
         freeze=0,
+    ),
+)
+_PHOTO = View(size=96, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2)
+PHOTOS = (
+    changed(
+        DEMO[0],
+        name="swav_resnet10-half_photos",
+        config="resnet10-half",
+        arch="resnet10_half",
+        input=Input(size=96, resize=110),
+        views=(_PHOTO, changed(_PHOTO, size=48, scale=(0.08, 0.4))),
+        epochs=100,
+        prototypes=60,
+        adapts=("batch_size", "epochs", "prototypes"),
     ),
 )
 SMOKE = (changed(DEMO[0], name="swav_resnet10-narrow_smoke", epochs=6),)
