@@ -34,6 +34,7 @@ def test_effective_rank_by_hand() -> None:
     assert float(health.effective_rank(rows)) == pytest.approx(4 / 3**0.75)
 
 
+@pytest.mark.case(12)
 def test_a_collapse_is_named_with_what_to_try() -> None:
     healthy = torch.tensor([50, 50, 40])
     assert health.warning(healthy, 10.0, "try X") == {}
@@ -48,6 +49,7 @@ def test_a_collapse_is_named_with_what_to_try() -> None:
     )
 
 
+@pytest.mark.case(12)
 def test_dead_and_uneven_clusters_are_named() -> None:
     one_in_twenty = torch.tensor([5] * 19 + [0])
     assert health.warning(one_in_twenty, 10.0, "try X") == {}

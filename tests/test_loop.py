@@ -16,7 +16,7 @@ from pretrain.base.faults import Fault
 from pretrain.base.settings import changed, override
 from pretrain.data import dataset
 from pretrain.nets import checkpoint
-from pretrain.train import loop, optim
+from pretrain.train import loop, optim, state
 from pretrain.train.recipe import Cosine, Step
 from tests import scenes
 from tests.train import digest, tiny
@@ -45,6 +45,7 @@ def train(images: Path, out: Path, kill_at: int = 0, processes: int = 1) -> subp
 
 
 @pytest.mark.slow
+@pytest.mark.case(1, 3)
 def test_killed_twice_and_resumed_equals_never_killed(images: Path, tmp_path: Path) -> None:
     whole = train(images, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
@@ -62,6 +63,7 @@ def test_killed_twice_and_resumed_equals_never_killed(images: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.case(3, 19)
 def test_two_processes_resume_exactly_and_keep_equal_memories(images: Path, tmp_path: Path) -> None:
     """REPLICAS are compared inside the run as well: a rank that differs ends it with an error."""
     whole = train(images, tmp_path / "whole", processes=2)
@@ -78,6 +80,7 @@ def fit(images: Path, out: Path, **changes: object) -> Path:
     return loop.fit("odc", recipe, split, out, 0, CPU, lambda *_: None)
 
 
+@pytest.mark.case(11)
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(
     images: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +99,7 @@ def test_state_of_another_recipe_is_refused(images: Path, tmp_path: Path) -> Non
         fit(images, tmp_path, epochs=2)
 
 
+@pytest.mark.case(1)
 def test_a_damaged_state_is_refused(images: Path, tmp_path: Path) -> None:
     fit(images, tmp_path, epochs=1)
     data = (tmp_path / "state.pt").read_bytes()
@@ -154,3 +158,34 @@ def test_learning_rates_of_the_published_schedules() -> None:
     v2 = Cosine(warmup=10, start=0.3 / 4.8, final=0.0048 / 4.8)
     rates = [4.8 * optim.factor(v2, i, 312, 400) for i in (0, 3119, 3120, 124_799)]
     assert rates == pytest.approx([0.3, 4.8, 4.8, 0.0048], rel=1e-4)
+
+
+@pytest.mark.parametrize(("seconds", "states"), [(0.0, [1, 2]), (3600.0, [])])
+def test_states_within_an_epoch_are_written_by_the_clock(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, states: list[int]
+) -> None:
+    """At lines of metrics.jsonl; tests/contracts shows that a run goes on from them to the bit."""
+    monkeypatch.setattr(state, "SAVE_SECONDS", seconds)
+    split, seen = dataset.find("imagenet").split(images, "train"), list[int]()
+    real = state.save
+
+    def save(run: state.Run) -> None:
+        seen.append(run.progress.iteration)
+        real(run)
+
+    monkeypatch.setattr(state, "save", save)
+    loop.fit("odc", tiny("odc", 1), split, tmp_path, 0, CPU, lambda *_: None)
+    assert seen == [*states, 0], "the last one is of the finished epoch"
+
+
+def test_a_state_is_due_only_where_a_line_ends(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "SAVE_SECONDS", 0.0)
+    split = dataset.find("imagenet").split(images, "train")
+    recipe = changed(tiny("odc"), log_every=2)
+    run = state.begin("odc", recipe, split, tmp_path, 0, CPU, lambda *_: None)
+    found = []
+    for run.progress.iteration in range(1, 5):
+        found.append(state.due(run))
+    assert found == [False, True, False, True]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretrain.base import dist
+from pretrain.base import dist, phase
 from pretrain.base.faults import Fault
 from pretrain.cluster import nearest
 from pretrain.cluster.nearest import Precision, assign
@@ -99,7 +99,7 @@ def kmeans(
         x.device
     )
     objective, reseeded = [], []
-    for u in chance:
+    for i, u in enumerate(chance):
         labels, best = assign(x, c, score, precision, chunk)
         sums, counts, total = _cluster_sums(x, labels, best, k)
         c = torch.where(counts[:, None] > 0, sums / counts[:, None], c).float()
@@ -107,6 +107,7 @@ def kmeans(
         c = F.normalize(c) if metric == "cosine" else c
         objective.append(total)
         reseeded.append(filled)
+        phase.went(f"k-means, {k:,} clusters", i + 1, iterations)
     dist.broadcast_(c)  # replicas on unlike hardware could differ in the last bit
     labels, best = assign(x, c, score, precision, chunk)
     counts = dist.all_reduce_sum_(_counts(labels, k))

@@ -1,8 +1,8 @@
 """The training loop: one for every method, for one process or many, resumable to the bit.
 
 A run's folder holds `state.pt` (everything a resumed run needs), `metrics.jsonl` (one line per interval) and,
-once finished, `backbone.safetensors`. State is written at the end of every epoch and every 1000 iterations
-within one.
+once finished, `backbone.safetensors`, beside it the method's clusters where it has some. State is written at
+the end of every epoch, and within one every ten minutes.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from pathlib import Path
 
 import torch
 
-from pretrain.base import dist
+from pretrain.base import dist, phase, watch
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
-from pretrain.nets import checkpoint
+from pretrain.nets import checkpoint, clusters
 from pretrain.train import method, optim, state
-from pretrain.train.meter import Meter
+from pretrain.train.meter import Meter, Told
 from pretrain.train.method import At, Loss
+from pretrain.train.micro import Parts
 from pretrain.train.recipe import Recipe
 from pretrain.train.state import Report, Run
 
-SAVE_EVERY = 1000  # iterations within an epoch
 REPLICAS_EVERY = 100  # iterations between comparisons of the memories over ranks
 
 
@@ -35,20 +35,24 @@ def fit(
     Raises Fault: nan (non-finite loss, with epoch and iteration), data-corrupt, disk-full, bad-config.
     """
     recipe.fits(len(split), len(split.classes))
-    run = state.begin(name, recipe, split, out, seed, device, report)
-    for batches in run.epochs():
+    told = Told(report, recipe.epochs * recipe.per_epoch(len(split)))
+    with phase.heard(told.phase):
+        run = state.begin(name, recipe, split, out, seed, device, told)
         meter = Meter(run)
-        for batch in batches:
-            at, rate = run.at, optim.learning_rate(recipe, run.at.step, run.per_epoch)
-            loss = step(run, batch, at, rate)
-            run.progress.iteration += 1
-            last = run.progress.iteration == run.per_epoch
-            meter.add(at, loss, rate, last)
-            if run.progress.iteration % SAVE_EVERY == 0 and not last:
-                meter.flush()
-                state.save(run)
-        run.method.after_epoch(run.progress.epoch)
-        state.compare_replicas(run)
+        for batches in run.epochs():
+            meter.restart()
+            for batch in batches:
+                watch.step(run.progress.epoch, run.progress.iteration)
+                at, rate = run.at, optim.learning_rate(recipe, run.at.step, run.per_epoch)
+                loss = step(run, batch, at, rate)
+                run.progress.iteration += 1
+                last = run.progress.iteration == run.per_epoch
+                meter.add(at, loss, rate, last)
+                if not last and state.due(run):
+                    meter.flush()
+                    state.save(run)
+            run.method.after_epoch(run.progress.epoch)
+            state.compare_replicas(run)
     path = out / "backbone.safetensors"
     if dist.rank() == 0:
         origin = {
@@ -58,7 +62,8 @@ def fit(
             "epochs": recipe.epochs,
             "data": split.name,
         }
-        checkpoint.save(path, run.method.backbone, recipe.arch, origin)
+        meta = checkpoint.save(path, run.method.backbone, recipe.arch, origin)
+        clusters.keep(out, run.method.clustering(), name, meta.sha256)
     dist.barrier()
     return path
 
@@ -71,7 +76,10 @@ def step(run: Run, batch: Batch, at: At, rate: float) -> Loss:
     with method.autocast(run.data.device, run.recipe.precision):
         loss = run.method.loss(run.net, dataclasses.replace(batch, views=views), at)
     run.optimizer.zero_grad(set_to_none=True)
+    watch.went_on()  # gradients travel in here
     loss.value.backward()
+    if isinstance(run.net, Parts):
+        run.net.backward()
     run.method.before_step(at, run.optimizer)
     run.optimizer.step()
     run.method.after_step(at, *loss.seen)

@@ -15,8 +15,25 @@ import torch
 from pretrain.base import dist, files
 from pretrain.base.faults import Fault
 from pretrain.base.lagged import Lagged
+from pretrain.train.alarms import Alarms
 from pretrain.train.method import At, Loss
-from pretrain.train.state import Progress, Run
+from pretrain.train.online import Online
+from pretrain.train.state import Progress, Report, Run
+
+
+class Told:
+    """Tells people of steps, and of the long work between them, of which the number of steps says nothing."""
+
+    def __init__(self, report: Report, total: int) -> None:
+        self.report, self.done, self.total = report, 0, total
+
+    def __call__(self, done: int, total: int, line: str) -> None:
+        self.done = done
+        self.report(done, total, line)
+
+    def phase(self, what: str, done: int, total: int) -> None:
+        """A part of a k-means or of a pass over all images is done."""
+        self.report(self.done, self.total, f"{what}: {done:,} of {total:,}")
 
 
 class Meter:
@@ -27,10 +44,12 @@ class Meter:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.online, self.alarms = Online(run), Alarms(run.recipe)
         self.pending: tuple[Lagged, str] | None = None
-        self._restart()
+        self.restart()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Begins an interval, of steps alone: after a clustering, or a line."""
         self.sum, self.steps = torch.zeros((), device=self.run.data.device), 0
         self.since = time.perf_counter()
 
@@ -46,8 +65,10 @@ class Meter:
             row = self._row(lr)
             if last:
                 row |= self.run.method.epoch_diagnostics(self.run.data, at, loss)
+                row |= self.alarms.epoch(row)
+                row |= self.online.look(row["images_per_s"])
             self._write(row)
-            self._restart()
+            self.restart()
 
     def flush(self) -> None:
         """Waits for the last loss and checks it: called before anything is saved."""
@@ -80,12 +101,11 @@ class Meter:
         run = self.run
         if dist.rank() == 0:
             _append(run.out / "metrics.jsonl", run.progress, row)
-        total, rate = run.recipe.epochs * run.per_epoch, f"{row['images_per_s']:.0f} images/s"
-        run.report(
-            row["iteration"], total, f"epoch {row['epoch']}/{run.recipe.epochs} loss {row['loss']:.3f} {rate}"
-        )
-        if "warning" in row:
-            run.report(row["iteration"], total, f"warning: {row['warning']}")
+        total = run.recipe.epochs * run.per_epoch
+        line = f"epoch {row['epoch']}/{run.recipe.epochs} loss {row['loss']:.3f}{self.online.said}"
+        run.report(row["iteration"], total, f"{line} {row['images_per_s']:.0f} images/s")
+        if warning := self.alarms.new(row):
+            run.report(row["iteration"], total, f"warning: {warning}")
 
 
 def _append(path: Path, progress: Progress, row: dict[str, Any]) -> None:

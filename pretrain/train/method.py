@@ -20,12 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pretrain.base import dist, registry
+from pretrain.base import dist, phase, registry
 from pretrain.data.augment import Samples, in_order
 from pretrain.data.loader import Batch, Loader, open_loader
 from pretrain.data.split import Split
 from pretrain.data.view import View, centre_view
 from pretrain.nets.backbone import Backbone
+from pretrain.nets.clusters import Clustering
 from pretrain.train.recipe import Recipe
 
 
@@ -64,7 +65,11 @@ class TrainingData:
     def sweep(self, view: View | None = None, batch_size: int = 256) -> Iterator[Batch]:
         """This rank's contiguous share of all N images in id order, by default as evaluation sees them."""
         loader = self._loader([view or centre_view(self.recipe.input)])
-        yield from loader.batches(share(len(self.split), dist.rank(), dist.world_size()), batch_size, epoch=0)
+        ours, done = share(len(self.split), dist.rank(), dist.world_size()), 0
+        for batch in loader.batches(ours, batch_size, epoch=0):
+            yield batch
+            done += len(batch.index)
+            phase.went("features of all images", done, len(ours))
 
     def batches(
         self, order: npt.NDArray[np.int64], views: Sequence[View], epoch: int, first: int = 0
@@ -77,7 +82,10 @@ class TrainingData:
         shape = self.per_epoch, dist.world_size(), each
         whole = np.resize(order, self.per_epoch * self.recipe.batch_size)  # cut, or filled up from its start
         ours = (part.reshape(shape)[first:, dist.rank()].reshape(-1) for part in in_order(whole))
-        yield from self._loader(views).batches(Samples(*ours), each, epoch)
+        for i, batch in enumerate(self._loader(views).batches(Samples(*ours), each, epoch)):
+            yield batch
+            if epoch < 0:  # before the first step
+                phase.went("first features of all images", first + i + 1, self.per_epoch)
 
     def _loader(self, views: Sequence[View]) -> Loader:
         """The loader of these views, kept: a small set is decoded once."""
@@ -143,6 +151,12 @@ class Method(nn.Module, ABC):
 
     def check(self) -> None:
         """Asserts the method's invariants; costs passes over the memories."""
+
+    def clustering(self) -> Clustering | None:
+        """How features of images never seen become clusters; it is kept beside the backbone. None: not at
+        all.
+        """
+        return None
 
     @property
     def backbone(self) -> Backbone:

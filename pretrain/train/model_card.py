@@ -20,6 +20,7 @@ from pretrain.nets.batch_norm import ranks_sharing
 from pretrain.nets.plain import Plain
 from pretrain.nets.resnet import Basic, Bottleneck, ResNet
 from pretrain.nets.sobel import Sobel
+from pretrain.nets.timm import Timm
 from pretrain.train import method, optim
 from pretrain.train.recipe import Recipe
 
@@ -119,8 +120,8 @@ def _training(name: str, recipe: Recipe, split: Split, out: Path) -> dict[str, A
 
 
 def synchronised(recipe: Recipe) -> bool:
-    """Whether processes share batch-norm statistics: the loop lets them on GPUs alone."""
-    return recipe.sync_bn and dist.world_size() > 1 and torch.cuda.is_available()
+    """Whether processes share batch-norm statistics."""
+    return ranks_sharing(recipe.bn_group, recipe.batch_size, dist.world_size()) > 1
 
 
 def blocks(net: Backbone) -> list[str]:
@@ -134,7 +135,7 @@ def blocks(net: Backbone) -> list[str]:
         "1x1 Convolution": (1, 1) in kernels,
         "Batch Normalization": nn.BatchNorm2d in kinds,
         "ReLU": residual or nn.ReLU in kinds,
-        "Max Pooling": not net.small_stem,
+        "Max Pooling": nn.MaxPool2d in kinds if isinstance(net, Timm) else not net.small_stem,
         "Bottleneck Residual Block": Bottleneck in kinds,
         "Residual Block": residual,
         "Residual Connection": residual,
@@ -161,6 +162,4 @@ def rates(recipe: Recipe) -> dict[str, float]:
 
 def batch_norm_images(recipe: Recipe) -> int:
     """Images that share batch-norm statistics in this run."""
-    world = dist.world_size()
-    sharing = ranks_sharing(recipe.bn_group, recipe.batch_size, world) if synchronised(recipe) else 1
-    return sharing * recipe.batch_size // world
+    return recipe.bn_group or recipe.batch_size

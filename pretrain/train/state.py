@@ -17,10 +17,12 @@ from pretrain.base.faults import Fault
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.nets.batch_norm import share_statistics
-from pretrain.train import method, optim
+from pretrain.nets.resnet import ResNet
+from pretrain.train import method, micro, optim
 from pretrain.train.method import At
 from pretrain.train.recipe import Recipe, key
 
+SAVE_SECONDS = 600.0  # between states within an epoch, at least
 Report = Callable[[int, int, str], None]  # iterations done, iterations in all, one line for people
 
 
@@ -46,7 +48,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     report: Report
     progress: Progress = field(default_factory=Progress)
-    started: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.perf_counter)  # or saved last
 
     @property
     def per_epoch(self) -> int:
@@ -87,14 +89,17 @@ def begin(
         out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed * 1000 + dist.rank())  # dropout differs between ranks
     made = method.find(name)(recipe, len(split), seed)
-    if recipe.sync_bn and device.type == "cuda":
-        made.net = share_statistics(made.net, recipe.bn_group, recipe.batch_size)
+    if recipe.epochs:
+        made.net = share_statistics(made.net, recipe.bn_group, recipe.batch_size, device.type)
     made.to(device).train()
     made.net.to(memory_format=torch.channels_last)
     net: nn.Module = made.net
-    if dist.world_size() > 1 and any(True for _ in made.net.parameters()):
+    if dist.grouped() and any(True for _ in made.net.parameters()):
         ids = [device] if device.type == "cuda" else None
         net = DistributedDataParallel(made.net, device_ids=ids, broadcast_buffers=False)
+    net = micro.in_parts(net, recipe)
+    if recipe.recompute:
+        _recompute(made, recipe)
     labels = (
         None if split.labels is None or split.labels.ndim > 1 else torch.from_numpy(split.labels).to(device)
     )
@@ -103,6 +108,21 @@ def begin(
     if not resume(run):
         made.start(data)
     return run
+
+
+def _recompute(made: method.Method, recipe: Recipe) -> None:
+    if not isinstance(made.backbone, ResNet):
+        raise recipe.misfit(f"recompute is of the stages of a ResNet, not of {recipe.arch}; leave it out")
+    made.backbone.recompute = True
+
+
+def due(run: Run) -> bool:
+    """Whether a state is to be written within the epoch: at a line of metrics.jsonl, so that none is cut in
+    two, once enough time has passed by the clock of the first process.
+    """
+    if run.progress.iteration % run.recipe.log_every:
+        return False
+    return dist.agreed(time.perf_counter() - run.started >= SAVE_SECONDS)
 
 
 def save(run: Run) -> None:
@@ -165,7 +185,7 @@ def _cut(metrics: Path, progress: Progress) -> None:
 
 def compare_replicas(run: Run) -> None:
     """Raises RuntimeError if a memory differs between two processes."""
-    if dist.world_size() > 1:
+    if dist.grouped():
         for name, tensor in run.method.memories().items():
             dist.assert_replicated(tensor, name)
 

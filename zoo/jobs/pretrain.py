@@ -8,12 +8,14 @@ from pathlib import Path
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome
 from pretrain.base.numerics import numerics
+from pretrain.base.settings import plain
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint
 from pretrain.train import loop, model_card
 from zoo.jobs.place import Place
 from zoo.plan.job import Job
 from zoo.suites.suite import Trained
+from zoo.trackers import mirror
 
 SHOWN = ("loss", "changed", "nmi_previous", "ami_previous")  # of the last line of metrics.jsonl
 
@@ -27,8 +29,11 @@ def run(job: Job, place: Place) -> Outcome:
     recipe = job.entry.recipe
     empty = Split("no images", Path(), (), None, ())
     split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
-    with numerics("tf32" if recipe.precision == "tf32" else "fp32"):
-        path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, place.report)
+    with (
+        numerics("tf32" if recipe.precision == "tf32" else "fp32"),
+        mirror.following(job.folder, job.label, plain(recipe), place.report) as report,
+    ):
+        path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, report)
     card = model_card.card(job.entry.method, recipe, split, job.folder)
     metrics = job.folder / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []

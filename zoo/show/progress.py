@@ -18,6 +18,7 @@ from zoo.plan.job import Job
 from zoo.show.plan import reason
 
 QUIET_SECONDS = 15.0  # between plain lines of one job
+WARNING = "warning: "  # how a line begins that people must see
 HEADLINES = 4  # numbers of a finished job that are shown at once
 
 
@@ -61,8 +62,10 @@ class Display:
         self.line(f"{self._numbered(job)}: started, log {log}")
 
     def report(self, done: int, total: int, line: str) -> None:
-        """Progress of the job that runs."""
-        if self._bar.task_ids:
+        """Progress of the job that runs; a warning is never held back."""
+        if line.startswith(WARNING):
+            self.line(f"{self._label}: {line}")
+        elif self._bar.task_ids:
             self._bar.update(self._bar.task_ids[0], completed=done, total=total, line=line)
         elif time.monotonic() - self._shown > QUIET_SECONDS:
             self._shown = time.monotonic()
