@@ -13,12 +13,13 @@ Names are for people. What a record is of stands in the record.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import shelf
 from benchmarks.contract import result
 from benchmarks.contract.result import Result, readable
 from pretrain.base import files
@@ -121,10 +122,11 @@ class Store:
                 pass
         for left in [*self.home.glob(".writable.*"), *self.home.glob(".tables.md.*.part")]:
             left.unlink(missing_ok=True)
+        shelf.sweep(self.features, time.time())
 
     def forget_caches(self) -> None:
-        """Deletes the cached features: what is computed again must not be read back."""
-        shutil.rmtree(self.features, ignore_errors=True)
+        """Deletes the cached features, but for those in use: what is computed again must not be read back."""
+        shelf.clean(self.features)
 
 
 def _records(paths: Iterator[Path]) -> Iterator[tuple[Path, Result]]:

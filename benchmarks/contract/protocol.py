@@ -20,6 +20,7 @@ from pretrain.base.faults import Fault, unknown
 from pretrain.base.numerics import Numerics
 from pretrain.base.settings import plain
 from pretrain.data.fingerprint import Inventory
+from pretrain.nets.names import FOREIGN
 
 if TYPE_CHECKING:
     from benchmarks.contract.task import Outcome, Task
@@ -39,7 +40,9 @@ class Protocol:
     numerics: of its arithmetic on a GPU; unavailable(): a fault, if it cannot run here; archs:
     architectures that it can run, none: all; table, columns (columns_of: as settings have them), row:
     where its numbers stand (row: what tells its row from another protocol's of the same table); place:
-    benchmarks, and so tables and columns, come in this order; function: of run.py.
+    benchmarks, and so tables and columns, come in this order; function: of run.py; together: whether all
+    processes that torchrun started compute it, each its part, or the first one alone; kept(settings): bytes
+    of features that are kept of each image.
     """
 
     name: str
@@ -63,11 +66,18 @@ class Protocol:
     row: str = ""
     place: int = 1000
     function: str = "run"
+    together: bool = False
+    kept: Callable[[Any], int] = field(default=lambda settings: 0)
     family: str = ""  # the folder that declares it; filled in by `catalogue`
     notes: tuple[str, ...] = ()  # settings that followed from others in a suite, a sentence each
 
     def unfit(self, arch: str) -> Fault | None:
         """Why it cannot run on a backbone of this architecture, None where it can."""
+        if not self.frozen and arch.startswith(FOREIGN):
+            said = (
+                f"{self.name} trains the backbone itself, and a module from elsewhere is evaluated as it is"
+            )
+            return Fault("bad-config", f"{said}; leave this benchmark out for it")
         if not self.archs or arch in self.archs:
             return None
         said = f"{self.name} runs on {', '.join(self.archs)}, this model is of architecture {arch}"
@@ -92,11 +102,15 @@ class Protocol:
 
 
 def catalogue(variant: str) -> dict[str, Protocol]:
-    """Every protocol of a variant (paper, demo, smoke) by name, in the order of the zoo's tables."""
+    """Every protocol of a variant (paper, photos, demo, smoke) by name, in the order of the zoo's tables.
+
+    A family without the variant has that of its DEMO.
+    """
+    modules = {family: registry.load(PACKAGE, family, "protocol") for family in registry.names(PACKAGE)}
     declared = [
         replace(protocol, family=family)
-        for family in registry.names(PACKAGE)
-        for protocol in getattr(registry.load(PACKAGE, family, "protocol"), variant.upper())
+        for family, module in modules.items()
+        for protocol in getattr(module, variant.upper(), module.DEMO)
     ]
     return {protocol.name: protocol for protocol in sorted(declared, key=lambda p: (p.place, p.name))}
 

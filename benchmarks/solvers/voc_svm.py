@@ -72,24 +72,24 @@ def full_svm(
     test_x: Tensor,
     test_label: Tensor,
     costs: Sequence[float],
-    folds: int = 3,
+    folds: int | NDArray[np.int64] = 3,
     device: torch.device | str = "cpu",
 ) -> FullSvm:
     """Test AP per class with the cost that cross-validation on the training rows chose for that class.
 
     train_x: [n, d] float32; test_x: [m, d]; train_label: [n, q], test_label: [m, q] in {1, 0, -1}. In
     training and cross-validation -1 counts as a negative; at test the rows with -1 are dropped for that
-    class. Folds are stratified and unshuffled and scored with scikit-learn's AP; the test score is the
-    all-point interpolated AP. Raises: ValueError where a feature is not finite, a class has too few positive
-    or negative training rows for the folds, or no positive test row; RuntimeError where a problem is not
-    solved.
+    class. Folds are stratified and unshuffled, or given: [n] numbers from 0, each row's own. They are scored
+    with scikit-learn's AP; the test score is the all-point interpolated AP. Raises: ValueError where a
+    feature is not finite, a class has too few positive or negative training rows for the folds, or no
+    positive test row; RuntimeError where a problem is not solved.
 
     Memory: about 12 n^2 + 8 (n + m) d + 16 q (folds + 1) costs n + 200 q (folds + 1) n bytes.
     """
     x, positive, truth = _normalised(train_x, device), train_label.to(device) == 1, test_label.to(device)
     _require_positives(truth)
     n, q = positive.shape
-    fold = np.stack([stratified_folds(column, folds) for column in positive.T.cpu().numpy()])
+    fold, folds = _folds(positive.T.cpu().numpy(), folds)
     # One problem per class, fold and cost; fold number `folds` holds no row out: the refit on all of them.
     kept = torch.from_numpy(fold).to(device)[:, None] != torch.arange(folds + 1, device=device)[:, None]
     weight = (_class_weight(positive).T[:, None] * kept).view(-1, n)
@@ -164,6 +164,13 @@ def stratified_folds(positive: NDArray[np.bool_], folds: int = 3) -> NDArray[np.
     for number, (_, held_out) in enumerate(StratifiedKFold(folds).split(positive, positive)):
         fold[held_out] = number
     return fold
+
+
+def _folds(positive: NDArray[np.bool_], folds: int | NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """[q, n] the fold that holds a row out, for every class, and how many there are; positive: [q, n]."""
+    if isinstance(folds, int):
+        return np.stack([stratified_folds(column, folds) for column in positive]), folds
+    return np.broadcast_to(folds, positive.shape).copy(), int(folds.max()) + 1
 
 
 def draw_rows(

@@ -1,7 +1,7 @@
 """Carries out a plan in this process, or in the processes that torchrun started: one job after the other.
 
-Of several processes all train, and only the first runs benchmarks: the others leave when nothing is left to
-train. A fault in one of them ends all.
+Of several processes all train and run the benchmarks that are computed together; only the first runs the
+others, for which the rest do not wait. A fault in one of them ends all.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
     request = plan.request
     with dist.group("cuda" if torch.cuda.is_available() else "cpu") as device:
         place = Place(request.suite, request.store, planner.datasets, device, display.report)
-        for waiting in plan.trainings_first() if dist.world_size() > 1 else plan.jobs:
+        for waiting in plan.trainings_first() if dist.grouped() else plan.jobs:
             job = plan.current(waiting)
-            if job.protocol is not None:
+            if job.protocol is not None and not job.protocol.together:
                 if dist.rank() > 0:
                     break
                 dist.stop()  # alone from here on: nobody is left to answer

@@ -1,8 +1,9 @@
 """Carries out a plan in a process per job: GPU slots, pretraining over all of them, one crash stopping
 nothing.
 
-Pretrainings come first, one after the other: each takes every slot. Benchmarks take one slot each, those of a
-foreign trainer every slot, for it shares its batch among GPUs; these wait until the others are done.
+Pretrainings come first, one after the other: each takes every slot. So do the benchmarks that processes
+compute together, and those of a foreign trainer, which shares its batch among GPUs. All others take one slot
+each, and run before these.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ LAST_LINES = 5
 
 @dataclass
 class Running:
-    """A job that runs: its process, the GPUs that it holds, its lease."""
+    """A job that runs: its process, the GPUs and lease it holds; before: digest of the record it found."""
 
     job: Job
     child: process.Child
     gpus: list[str]
     held: ExitStack
+    before: str
 
 
 def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
@@ -56,7 +58,8 @@ def gpu_slots(gpus: int) -> list[str]:
 
 def wanted(job: Job, slots: list[str]) -> int:
     """How many slots a job takes."""
-    return len(slots) if job.protocol is None or job.protocol.roots else 1
+    protocol = job.protocol
+    return len(slots) if protocol is None or protocol.roots or protocol.together else 1
 
 
 def _carry_out(
@@ -101,13 +104,23 @@ def _start(job: Job, plan: Plan, gpus: list[str], held: ExitStack, again: bool, 
     log = request.store.log(job.label)
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
     argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
+    before = _digest(job)
     display.started(job, log)
-    return Running(job, process.start(argv, log, environment), gpus, held)
+    return Running(job, process.start(argv, log, environment), gpus, held, before)
+
+
+def _digest(job: Job) -> str:
+    """Of the job's record; '' without one. It tells records apart where clocks cannot: they jump."""
+    assert job.path is not None
+    found = readable(job.path)
+    return found.digest if found else ""
 
 
 def launcher(job: Job, gpus: list[str]) -> list[str]:
-    """What starts a process per GPU: for pretraining alone, because a foreign trainer starts its own."""
-    if job.protocol is not None or len(gpus) < 2:
+    """What starts a process per GPU: for pretraining and what processes compute together; a foreign trainer
+    starts its own.
+    """
+    if len(gpus) < 2 or (job.protocol is not None and not job.protocol.together):
         return []
     return ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={len(gpus)}"]
 
@@ -116,7 +129,7 @@ def _finished(one: Running, plan: Plan, display: Display) -> Job:
     """The job as its process has left it; a process that was killed leaves a failed record through us."""
     assert one.job.path is not None
     found = readable(one.job.path)
-    if found is None or found.time["end"] < one.child.started.isoformat():
+    if found is None or found.digest == one.before:
         found = child.left_nothing(one.job, plan.request.suite.name, one.child)
     job = ended(one.job, found)
     display.ended(job, one.child.tail(LAST_LINES) if job.state == "failed" else [])

@@ -138,12 +138,14 @@ class Campaign:
                 yield shape, mine[first : first + LARGEST]
 
     def _shape(self, job: Job) -> Shape:
-        """Pretraining: a process per GPU of every node, one in all where there are no epochs. A foreign
-        trainer starts its own, on one node.
+        """Pretraining: a process per GPU of every node, one in all where there are no epochs. Benchmarks are
+        on one node: a process per GPU where they compute together; a foreign trainer starts its own.
         """
         gpus = self.orders.gpus
         if isinstance(job.entry, Trained) and job.protocol is None and job.entry.recipe.epochs:
             return Shape(self.orders.slurm.nodes, max(gpus, 1), gpus)
+        if job.protocol and job.protocol.together:
+            return Shape(1, max(gpus, 1), gpus)
         return Shape(gpus=gpus if job.protocol and job.protocol.roots else min(gpus, 1))
 
     def _task(self, job: Job) -> Task:

@@ -40,6 +40,8 @@ PAPER = (
             for heading, score in (("NMI", "nmi"), ("AMI", "ami"), ("ARI", "ari"), ("Purity", "purity"))
         ),
         place=50,
+        together=True,
+        kept=lambda settings: 4 * 2048,
     ),
 )
 DEMO = PAPER

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from benchmarks import features
 from benchmarks.contract.score import Score, Spread
 from benchmarks.contract.task import Outcome, Task
+from benchmarks.pictures.clusters import features_map, gallery
+from benchmarks.pictures.kept import kept
 from benchmarks.solvers.classes import require_classes
+from pretrain.base import dist
 from pretrain.cluster import agreement
 from pretrain.cluster.kmeans import kmeans
 from pretrain.data.view import centre_view
@@ -29,11 +32,19 @@ def run(task: Task) -> Outcome:
     y = torch.from_numpy(split.labels).to(task.device)
     classes = len(y.unique())
     found: dict[str, list[float]] = {name: [] for name in MEASURES}
+    first = y
+    mine = x.tensor_split(dist.world_size())[dist.rank()]
     for restart in range(settings.restarts):
         seed = task.seed * 1000 + restart
-        labels = kmeans(x, classes, settings.iterations, "cosine", seed=seed, empty="split").labels
+        own = kmeans(mine, classes, settings.iterations, "cosine", seed=seed, empty="split").labels
+        labels = dist.all_gather_rows(own)
+        first = labels if restart == 0 else first
         for name, measure in MEASURES.items():
             found[name].append(100 * float(measure(labels, y)))
         task.report(restart + 1, settings.restarts, "k-means")
     scores = [Score(n, fmean(v), len(y), "val", spread=Spread.of("restarts", v)) for n, v in found.items()]
+    if dist.rank() == 0:
+        with kept(task.work) as folder:
+            features_map(folder, split, x, task.seed)
+            gallery(folder, split, x, first, task.seed)
     return Outcome(scores, {"clusters": classes})

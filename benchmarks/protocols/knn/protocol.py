@@ -55,6 +55,8 @@ PAPER = (
         columns=columns(KnnSettings()),
         columns_of=columns,
         place=40,
+        together=True,
+        kept=lambda settings: 4 * 2048,
     ),
 )
 DEMO = PAPER

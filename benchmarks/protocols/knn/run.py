@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import features
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome, Task
+from benchmarks.pictures.confusion import confusion
+from benchmarks.pictures.kept import kept
 from benchmarks.protocols.knn.protocol import KnnSettings
+from benchmarks.shelf import Array
 from benchmarks.solvers.classes import require_classes
+from benchmarks.solvers.neighbours import BLOCK_BYTES, nearest, tile
+from pretrain.base import dist
 from pretrain.base.settings import changed
 from pretrain.data.view import centre_view
 
@@ -25,9 +30,14 @@ def run(task: Task) -> Outcome:
     if not ks:
         return Outcome([], {}, missing)
     settings = changed(settings, ks=ks)
-    bank, queries = (features.average(task, role, view) for role in ("train", "val"))
+    bank, queries = features.average_rows(task, "train", view), features.average(task, "val", view)
     y, truth = (torch.from_numpy(task.splits[role].labels) for role in ("train", "val"))
-    scores = score(bank, y, queries, truth, settings, task.device)
+    ranked = vote(bank, y.to(task.device), queries.to(task.device), settings)
+    scores = scored(ranked, truth, ks)
+    if dist.rank() == 0:
+        with kept(task.work) as folder:
+            how = f"{task.splits['val'].name}, answers of the {ks[0]} nearest"
+            confusion(folder, ranked[0][:, 0], truth, task.splits["train"].classes, how)
     return Outcome(scores, {}, missing)
 
 
@@ -45,10 +55,13 @@ def score(
     bank: Tensor, y: Tensor, queries: Tensor, truth: Tensor, settings: KnnSettings, device: torch.device
 ) -> list[Score]:
     """Scores of queries (M, D), truth (M,) against bank (N, D), y (N,)."""
+    return scored(vote(bank.to(device), y.to(device), queries.to(device), settings), truth, settings.ks)
+
+
+def scored(voted: Sequence[Tensor], truth: Tensor, ks: Sequence[int]) -> list[Score]:
+    """Top-1 and top-5 of the ranked classes of each k, (M, <= 5), against truth (M,)."""
     found = []
-    for k, ranked in zip(
-        settings.ks, vote(bank.to(device), y.to(device), queries.to(device), settings), strict=True
-    ):
+    for k, ranked in zip(ks, voted, strict=True):
         hit = ranked.cpu() == truth[:, None]
         for top in (1, 5):
             value = 100 * float(hit[:, :top].any(1).double().mean())
@@ -57,22 +70,27 @@ def score(
 
 
 def vote(
-    bank: Tensor, y: Tensor, queries: Tensor, settings: KnnSettings, chunk_bytes: int = 1 << 27
+    bank: Array | Tensor, y: Tensor, queries: Tensor, settings: KnnSettings, chunk_bytes: int = 1 << 27
 ) -> list[Tensor]:
     """For each k, classes (M, <= 5) in descending order of their weighted votes, from features (N, D) and (M,
-    D).
+    D), on the device of the queries.
 
-    k above N counts all N. Queries are taken in chunks so that the similarities stay within chunk_bytes.
+    k above N counts all N. Of equally similar rows the first of the bank is nearer, of classes with equal
+    votes the lower one is first. The bank may lie on disk; queries are taken in tiles so that what is
+    computed of them stays within chunk_bytes. Several processes take turns at the tiles, and all get all.
     """
-    bank, queries = F.normalize(bank), F.normalize(queries)
     classes, most = int(y.max()) + 1, min(max(settings.ks), len(bank))
-    rows = max(1, chunk_bytes // (4 * max(len(bank), classes)))
-    ranked: list[list[Tensor]] = [[] for _ in settings.ks]
-    for part in queries.split(rows):
-        similarity, nearest = (part @ bank.T).topk(most, dim=1)  # descending
-        weight = (similarity / settings.temperature).exp()
+    block = max(most, BLOCK_BYTES // (4 * bank.shape[1]))
+    rows = tile(len(queries), max(min(len(bank), block), classes), chunk_bytes)
+    each = torch.arange(len(queries), device=queries.device).split(rows)
+    mine = torch.cat([each[0][:0], *each[dist.rank() :: dist.world_size()]])
+    similarity, index = nearest(bank, queries[mine], most, rows)
+    ranked: list[list[Tensor]] = [[y.new_empty(0, min(5, classes))] for _ in settings.ks]
+    for cosine, near in zip(similarity.split(rows), index.split(rows), strict=True):
+        weight = (cosine / settings.temperature).exp()
         for out, k in zip(ranked, settings.ks, strict=True):
-            votes = torch.zeros(len(part), classes, device=part.device)
-            votes.scatter_add_(1, y[nearest[:, :k]], weight[:, :k])
+            votes = torch.zeros(len(near), classes, device=near.device)
+            votes.scatter_add_(1, y[near[:, :k]], weight[:, :k])
             out.append(votes.argsort(dim=1, descending=True, stable=True)[:, :5])
-    return [torch.cat(parts) for parts in ranked]
+    place = dist.all_gather_rows(mine).argsort()
+    return [dist.all_gather_rows(torch.cat(parts))[place] for parts in ranked]

@@ -59,6 +59,7 @@ def _on(
             *(Column(heading, f"{name}_top1") for name, heading in AVERAGES.items()),
         ),
         place=place,
+        together=True,
     )
 
 
@@ -113,14 +114,18 @@ PAPER = (
 )
 
 
-def _small(protocol: Protocol, epochs: int, pooled: int) -> Protocol:
-    """The same on the embedded scenes: digits are not flipped, learning rates suit a narrow network."""
+_DIGITS = View(size=32, scale=(0.5, 1.0), flip=0.0)
+_PHOTOGRAPHS = View(size=96, scale=(0.2, 1.0))
+
+
+def _small(protocol: Protocol, epochs: int, pooled: int, view: View = _DIGITS) -> Protocol:
+    """The same on few images, of digits that are not flipped: learning rates suit a narrow network."""
     drops = Step(milestones=(epochs // 2, epochs * 3 // 4))
     given = LinearSettings(
         features=changed(_HEADS, epochs=epochs, schedule=drops),
         average=changed(_MOCO, lr=1.0, epochs=epochs, schedule=drops),
         average_swav=changed(_SWAV, epochs=epochs),
-        views=(View(size=32, scale=(0.5, 1.0), flip=0.0),),
+        views=(view,),
         batch_size=64,
         pooled=pooled,
         precision="bf16",
@@ -128,5 +133,6 @@ def _small(protocol: Protocol, epochs: int, pooled: int) -> Protocol:
     return replace(protocol, settings=given)
 
 
+PHOTOS = tuple(_small(protocol, epochs=20, pooled=2048, view=_PHOTOGRAPHS) for protocol in PAPER)
 DEMO = tuple(_small(protocol, epochs=8, pooled=1024) for protocol in PAPER)
 SMOKE = tuple(_small(protocol, epochs=4, pooled=512) for protocol in PAPER)

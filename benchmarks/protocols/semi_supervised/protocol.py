@@ -80,6 +80,7 @@ def _percent(percent: str, place: int, title: str, weight_decay: float) -> Proto
         ),
         row=f"{percent} %",
         place=place,
+        together=True,
     )
 
 
@@ -89,11 +90,14 @@ PAPER = (
 )
 
 
-def _small(protocol: Protocol, epochs: int, drops: tuple[int, int]) -> Protocol:
-    """The same grid on the embedded scenes, for Sobel too: digits are not flipped, batches fit the lists."""
+_DIGITS = View(size=32, scale=(0.5, 1.0), flip=0.0)
+
+
+def _small(protocol: Protocol, epochs: int, drops: tuple[int, int], view: View = _DIGITS) -> Protocol:
+    """The same grid on few images, for Sobel too, of digits that are not flipped; batches fit the lists."""
     given = changed(
         protocol.settings,
-        view=View(size=32, scale=(0.5, 1.0), flip=0.0),
+        view=view,
         epochs=epochs,
         schedule=Step(milestones=drops, gamma=0.2),
         batch_size=32,
@@ -104,5 +108,6 @@ def _small(protocol: Protocol, epochs: int, drops: tuple[int, int]) -> Protocol:
     return replace(protocol, settings=given)
 
 
+PHOTOS = tuple(_small(one, 20, (12, 16), View(size=96, scale=(0.2, 1.0))) for one in PAPER)
 DEMO = (_small(PAPER[0], 20, (12, 16)), _small(PAPER[1], 5, (3, 4)))
 SMOKE = (_small(PAPER[0], 4, (2, 3)), _small(PAPER[1], 2, (1, 2)))

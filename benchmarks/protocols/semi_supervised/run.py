@@ -7,57 +7,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from benchmarks import cache
+from benchmarks import cache, turns
 from benchmarks.contract.score import Score, Selection, best
 from benchmarks.contract.task import Outcome, Task
+from benchmarks.protocols.semi_supervised.tuning import Accuracy, Ids, Setting, Trial, finetune
 from benchmarks.solvers.classes import require_classes
-from benchmarks.solvers.heads import hits
+from pretrain.base import dist
 from pretrain.base.faults import Fault
-from pretrain.data.loader import open_loader
-from pretrain.data.view import centre_view, sized
-from pretrain.nets import checkpoint
-from pretrain.nets.heads import linear
-from pretrain.train import optim
-from pretrain.train.method import autocast
 
-Ids = npt.NDArray[np.int64]
-Accuracy = tuple[float, float]  # top-1 and top-5 in percent
 TOPS = ("top1", "top5")
-
-
-class Setting(NamedTuple):
-    """A point of the grid, named as MMSelfSup names its files; two points never share a name."""
-
-    lr: float
-    multiplier: int
-
-    @property
-    def name(self) -> str:
-        """For instance head10_steplr1e-2; the rate has the fewest digits that give it back exactly."""
-        _, digits, power = Decimal(repr(self.lr)).normalize().as_tuple()
-        assert isinstance(power, int), self.lr
-        first, *rest = map(str, digits)
-        point = f".{''.join(rest)}" if rest else ""
-        return f"head{self.multiplier}_steplr{first}{point}e{power + len(rest):+d}"
-
-
-class Trial(NamedTuple):
-    """One fine-tuning: trained on `fit` of the training split, tested on `test` of split `role`."""
-
-    setting: Setting
-    kind: str
-    fit: Ids
-    role: str
-    test: Ids
 
 
 def run(task: Task) -> Outcome:
@@ -89,16 +52,35 @@ def reproducible() -> Iterator[dict[str, bool]]:
 def _tried(task: Task, trials: list[Trial]) -> tuple[dict[str, dict[str, Accuracy]], list[str]]:
     """Accuracies of every trial by kind and name, and which ones diverged."""
     found: dict[str, dict[str, Accuracy]] = {"val": {}, "held-out": {}}
-    diverged = []
-    for done, trial in enumerate(trials, start=1):
-        accuracy, name = _remembered(task, trial), trial.setting.name
-        if accuracy is None:
-            diverged.append(f"{name} {trial.kind}")
-        else:
-            found[trial.kind][name] = accuracy
-        said = f"{accuracy[0]:.1f} %" if accuracy else "diverged"
-        task.report(done, len(trials), f"{name} {trial.kind} {said}")
+    diverged, done = [], 0
+    for kind in found:
+        same = [trial for trial in trials if trial.kind == kind]
+        for trial, accuracy in zip(same, _remembered(task, same, done, len(trials)), strict=True):
+            name, done = trial.setting.name, done + 1
+            if accuracy is None:
+                diverged.append(f"{name} {kind}")
+            else:
+                found[kind][name] = accuracy
+            said = f"{accuracy[0]:.1f} %" if accuracy else "diverged"
+            task.report(done, len(trials), f"{name} {kind} {said}")
     return found, diverged
+
+
+def _remembered(task: Task, trials: list[Trial], done: int, total: int) -> list[Accuracy | None]:
+    """The accuracies of points of the grid, from their files where they were finished before; None where one
+    diverged. Processes share out those that are left, and of what a process has, all train together.
+
+    done, total: trials that were finished before these, and of the whole grid.
+    """
+    files = [trial.file(task.work, ".json") for trial in trials]
+    known = dist.gather_object([cache.recalled(path) for path in files])[0]
+    left = [trial for trial, one in zip(trials, known, strict=True) if one is None]
+
+    def said(line: str) -> None:
+        task.report(done, total, line)
+
+    found = iter(turns.shared_out(left, lambda mine: finetune(task, mine, said)))
+    return [next(found) if one is None else one.values and (*one.values,) for one in known]
 
 
 def points(task: Task) -> list[Setting]:
@@ -190,64 +172,3 @@ def _scores(
             Score(f"{name}{suffix}", among[choice], n, "val", selection=selection, honest=honest, note=note)
         )
     return scores
-
-
-def _remembered(task: Task, trial: Trial) -> Accuracy | None:
-    """The accuracies of a point of the grid, from its file if it was finished before; None if it diverged."""
-    path = task.work / f"{trial.kind}-{trial.setting.name}.json"
-    known = cache.remembered(path, lambda: finetune(task, trial))
-    return known and (known[0], known[1])
-
-
-def finetune(task: Task, trial: Trial) -> Accuracy | None:
-    """Accuracies after training everything; None where a loss or a prediction was not finite: that is no
-    accuracy.
-    """
-    settings, device, train = task.protocol.settings, task.device, task.splits["train"]
-    torch.manual_seed(task.seed)
-    backbone = checkpoint.load(task.checkpoint)
-    net = nn.Sequential(backbone, linear(backbone.dim, len(train.classes), std=0.01))
-    net.to(device).to(memory_format=torch.channels_last)
-    lr, decay = trial.setting.lr, settings.weight_decay
-    groups = [
-        {"params": list(net[0].parameters()), "lr": lr},
-        {"params": list(net[1].parameters()), "lr": lr * trial.setting.multiplier},
-    ]
-    optimizer = torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=decay)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    loader = open_loader(train, [sized(settings.view, backbone.input)], backbone.input, task.seed, device)
-    y, finite = torch.from_numpy(train.labels).to(device), torch.ones((), dtype=torch.bool, device=device)
-    for epoch in range(settings.epochs):
-        net.train()
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak * optim.factor(settings.schedule, epoch, 1, settings.epochs)
-        order = trial.fit[np.random.default_rng((task.seed, epoch)).permutation(len(trial.fit))]
-        for batch in loader.batches(order, settings.batch_size, epoch):
-            with autocast(device, settings.precision):
-                logits = net(batch.views[0].contiguous(memory_format=torch.channels_last))
-            optimizer.zero_grad()
-            loss = F.cross_entropy(logits.float(), y[batch.index])
-            finite &= loss.detach().isfinite()
-            loss.backward()
-            optimizer.step()
-    return _accuracy(task, net, trial) if bool(finite) else None
-
-
-def _accuracy(task: Task, net: nn.Module, trial: Trial) -> Accuracy | None:
-    """None where a prediction is not finite: the last step alone may have diverged."""
-    split, given = task.splits[trial.role], task.backbone.input
-    y = torch.from_numpy(split.labels).to(task.device)
-    loader = open_loader(split, [centre_view(given)], given, task.seed, task.device)
-    total: Tensor = torch.zeros(2, dtype=torch.int64, device=task.device)
-    finite = torch.ones((), dtype=torch.bool, device=task.device)
-    net.eval()
-    with torch.no_grad(), autocast(task.device, task.protocol.settings.precision):
-        for batch in loader.batches(trial.test, 256, epoch=0):
-            x = batch.views[0].contiguous(memory_format=torch.channels_last)
-            logits = net(x).float()
-            finite &= logits.isfinite().all()
-            total += hits(logits, y[batch.index])
-    if not bool(finite):
-        return None
-    top1, top5 = (100 * total / len(trial.test)).tolist()
-    return top1, top5

@@ -59,17 +59,22 @@ PAPER = (
             *(Column(heading, f"{name}_top1") for name, heading in LAYERS.items()),
         ),
         place=21,  # behind imagenet_linear
+        together=True,
     ),
 )
 
 
-def _small(protocol: Protocol, epochs: int, pooled: int) -> Protocol:
-    """The same on the embedded scenes: digits are not flipped, batches and maps are small."""
+_DIGITS = View(size=32, scale=(0.5, 1.0), flip=0.0)
+_PHOTOGRAPHS = View(size=96, scale=(0.2, 1.0))
+
+
+def _small(protocol: Protocol, epochs: int, pooled: int, view: View = _DIGITS) -> Protocol:
+    """The same on few images, of digits that are not flipped: batches and maps are small."""
     drops = Step(milestones=(epochs // 2, epochs * 3 // 4))
     given = changed(
         protocol.settings,
         solver=changed(protocol.settings.solver, epochs=epochs, schedule=drops),
-        views=(View(size=32, scale=(0.5, 1.0), flip=0.0),),
+        views=(view,),
         batch_size=64,
         pooled=pooled,
         precision="bf16",
@@ -77,5 +82,6 @@ def _small(protocol: Protocol, epochs: int, pooled: int) -> Protocol:
     return replace(protocol, settings=given)
 
 
+PHOTOS = (_small(PAPER[0], epochs=20, pooled=2048, view=_PHOTOGRAPHS),)
 DEMO = (_small(PAPER[0], epochs=8, pooled=1024),)
 SMOKE = (_small(PAPER[0], epochs=4, pooled=512),)

@@ -93,6 +93,8 @@ PAPER = (
         table=TABLE,
         columns=(Column("Best Layer", "mAP", show="choice"), Column("SVM", "mAP")),
         place=10,
+        together=True,
+        kept=lambda settings: 4 * 5 * settings.pooled,
     ),
     Protocol(
         name="voc07_low_shot",
@@ -108,6 +110,8 @@ PAPER = (
         columns=columns(LowShotSettings()),
         columns_of=columns,
         place=11,
+        together=True,
+        kept=lambda settings: 4 * 5 * settings.pooled,
         function="run_low_shot",
     ),
 )
@@ -116,6 +120,10 @@ PAPER = (
 DEMO = (
     replace(PAPER[0], settings=SvmSettings(pooled=1024, side=64)),
     replace(PAPER[1], settings=LowShotSettings(pooled=1024, side=64, negatives=4)),
+)
+PHOTOS = (
+    replace(PAPER[0], settings=SvmSettings(pooled=2048)),
+    replace(PAPER[1], settings=LowShotSettings(pooled=2048)),
 )
 _FEW = (100.0, 1.0, 0.5**6, 0.5**12)
 SMOKE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import cache, features
+from benchmarks import cache, features, turns
 from benchmarks.contract.score import Score, Selection, Spread, best
 from benchmarks.contract.task import Outcome, Task
 from benchmarks.protocols.voc_svm.counts import require_folds, undrawable
+from benchmarks.shelf import Array
 from benchmarks.solvers.voc_svm import Draws, LowShot, full_svm, low_shot_svm
 from pretrain.base.faults import Fault
 from pretrain.base.settings import plain
@@ -94,20 +96,17 @@ def run_low_shot(task: Task) -> Outcome:
 
 
 def _shots(task: Task, layer: str, ks: list[int]) -> list[LowShot]:
-    """The low-shot SVMs on a layer, one result per k."""
-    settings, at, view = task.protocol.settings, LAYERS.index(layer), _view(task)
+    """The low-shot SVMs on a layer, one result per k; several processes share out the ks."""
+    settings, view = task.protocol.settings, _view(task)
+    at = LAYERS.index(layer) - len(LAYERS)
     train, test = (features.pooled(task, role, view, settings.pooled)[at] for role in ("train", "test"))
-    found: list[LowShot] = _checked(
-        low_shot_svm,
-        *_arrays(task, train, test),
-        settings.costs,
-        ks,
-        settings.samples,
-        seed=task.seed,
-        negatives=settings.negatives,
-        device=task.device,
-    )
-    return found
+
+    def solved(mine: list[int]) -> list[LowShot]:
+        arrays, costs = _arrays(task, train, test), settings.costs
+        options = {"seed": task.seed, "negatives": settings.negatives, "device": task.device}
+        return list(_checked(low_shot_svm, *arrays, costs, mine, settings.samples, **options))
+
+    return turns.shared_out(ks, solved)
 
 
 def _score(
@@ -150,18 +149,21 @@ def full(task: Task) -> dict[str, Layer]:
 
 
 def _solved(task: Task) -> dict[str, list[Any]]:
-    """Name of a layer -> the values of its `Layer`."""
-    settings = task.protocol.settings
+    """Name of a layer -> the values of its `Layer`; several processes share out the layers."""
+    settings, done = task.protocol.settings, itertools.count(1)
     arrays = [features.pooled(task, role, _view(task), settings.pooled) for role in ("train", "test")]
-    found = {}
-    for done, (name, train, test) in enumerate(zip(LAYERS, *arrays, strict=True), start=1):
-        svm = _checked(
-            full_svm, *_arrays(task, train, test), settings.costs, settings.folds, device=task.device
-        )
+    layers = LAYERS[-len(arrays[0]) :]  # a backbone of fewer maps gives the last of them
+
+    def solved(name: str, train: Array, test: Array) -> list[Any]:
+        data, how = _arrays(task, train, test), (settings.costs, settings.folds)
+        svm = _checked(full_svm, *data, *how, device=task.device)
         layer = Layer((100 * svm.average_precision).tolist(), 100 * float(svm.held_out.amax(1).mean()))
-        found[name] = list(layer)
-        task.report(done, len(LAYERS), f"{name} mAP {layer.mean:.2f}")
-    return found
+        task.report(next(done), len(layers), f"{name} mAP {layer.mean:.2f}")
+        return list(layer)
+
+    pieces = list(zip(layers, *arrays, strict=True))
+    found = turns.shared_out(pieces, lambda mine: [solved(*piece) for piece in mine])
+    return dict(zip(layers, found, strict=True))
 
 
 def _view(task: Task) -> View:

@@ -1,0 +1,76 @@
+"""`zoo clean` removes caches, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import shelf
+from pretrain.base.lease import lease
+from zoo import clean
+
+
+def features(home: Path, name: str) -> Path:
+    """A folder of features below a home."""
+    place = home / "features" / "weights" / name
+    note = {"model": "odc-s0", "what": {"kind": "average"}}
+    with shelf.stocked(place, note) as create:
+        create((500, 3), "float32").append(np.ones((500, 3), dtype=np.float32))
+    return place
+
+
+def said(home: Path, *words: str) -> str:
+    """What the command prints."""
+    app = typer.Typer()
+    app.command()(clean.command)
+    done = CliRunner().invoke(app, ["--out", str(home), *words], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_caches_go_and_records_and_weights_stay(tmp_path: Path) -> None:
+    stays = [tmp_path / "models/odc-s0-1/backbone.safetensors", tmp_path / "results/odc/knn/1/result.json"]
+    for path in stays:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    goes, used = features(tmp_path, "a"), features(tmp_path, "b")
+    (array,) = shelf.opened(used) or []
+    dry = said(tmp_path, "--dry-run")
+    assert goes.exists()
+    assert "would free 6." in dry
+    text = said(tmp_path)
+    assert "features of odc-s0: average, 500x3" in text
+    assert "freed 6." in text
+    assert "kB in 1 caches" in text
+    assert "1 in use by a running job stay" in text
+    assert (goes.exists(), used.exists(), array.sum()) == (False, True, 1500)
+    assert all(path.exists() for path in stays)
+
+
+def test_a_home_without_caches_has_nothing_to_clean(tmp_path: Path) -> None:
+    assert said(tmp_path).startswith("freed 0 B in 0 caches")
+
+
+@pytest.mark.parametrize(("count", "words"), [(12, "12 B"), (3400, "3.4 kB"), (1_800_000_000, "1.8 GB")])
+def test_sizes_are_for_people(count: int, words: str) -> None:
+    assert clean.size(count) == words
+
+
+def test_what_killed_writers_left_goes_with_the_next_command(tmp_path: Path) -> None:
+    """A folder that nobody computes goes at once; a file may be somebody's for an hour."""
+    place = tmp_path / "weights"
+    place.mkdir()
+    (place / ".digest.part").mkdir()
+    (place / ".digest.part" / "1.npy").write_bytes(b"rows")
+    (place / ".digest.json.x.part").write_bytes(b"half")
+    now = (place / ".digest.json.x.part").stat().st_mtime
+    shelf.sweep(tmp_path, now + 60)
+    assert [path.name for path in place.glob(".*")] == [".digest.json.x.part"]
+    with lease(shelf.lock(place / "other"), wait=False):
+        (place / ".other.part").mkdir()
+        shelf.sweep(tmp_path, now + 7200)
+        assert [path.name for path in place.glob(".*.part")] == [".other.part"]

@@ -1,0 +1,38 @@
+"""`zoo clean`: removes what can be computed again, and says how much room that gives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from benchmarks import shelf
+from zoo.options import Out, SuiteOption
+from zoo.store import Store
+from zoo.suites import builtin
+
+
+def command(
+    suite: SuiteOption = "demo",
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, remove nothing.")] = False,
+) -> None:
+    """Remove the cached features of a suite. Records and weights stay, and what a running job uses."""
+    home = builtin.home(suite, out)
+    place = Store(home).features
+    before = shelf.kept(place)
+    gone = shelf.clean(place, dry_run=dry_run)
+    for one in gone:
+        typer.echo(f"{size(one.bytes):>10}  {one.path.relative_to(home)}  {one.said}")
+    verb = "would free" if dry_run else "freed"
+    typer.echo(f"{verb} {size(sum(one.bytes for one in gone))} in {len(gone)} caches of {home}")
+    if stay := len(before) - len(gone):
+        typer.echo(f"{stay} in use by a running job stay")
+
+
+def size(count: int) -> str:
+    """Bytes for people: 1.8 GB."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"
