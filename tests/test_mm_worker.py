@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from benchmarks.contract.pictures import load
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.bridge.settings import Detection, Segmentation
 from benchmarks.mm.worker import main as worker
@@ -158,6 +159,42 @@ def test_a_job_leaves_its_record(
     assert record["operators"] in ("torchvision", "compiled")
     assert {"mmengine", "mmdet", "torch"} <= set(record["versions"])
     assert record["counts"].get("train_boxes_without_mask", 0) == (1 if name == "coco" else 0)
+    assert set(record["per_class"]) == ({"0", "1"} if name == "masks" else {"square"})
+    means = {"voc": "AP50", "coco": "box_AP", "masks": "mIoU"}
+    mean = sum(record["per_class"].values()) / len(record["per_class"])
+    assert mean == pytest.approx(record["metrics"][means[name]])
+    assert len(load(tmp_path / "pictures")["drawn"].images) == 6  # type: ignore[union-attr]
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("voc", {"boxes.json"}),
+        ("coco", {"results.bbox.json", "results.segm.json"}),
+        ("masks", {f"labels/{i}.png" for i in range(6)}),
+    ],
+)
+def test_predictions_and_weights_are_kept_where_they_are_asked_for(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: set[str]
+) -> None:
+    monkeypatch.setenv("ZOO_KEEP", "predictions, weights")
+    worker.run(job(weights, data, tmp_path, name))
+    kept = {str(path.relative_to(tmp_path / "kept")) for path in (tmp_path / "kept").rglob("*.*")}
+    assert kept == {*files, "network.safetensors"}
+    if name == "voc":
+        found = json.loads((tmp_path / "kept" / "boxes.json").read_text())
+        assert {one["image_id"] for one in found} == set("012345")
+        assert found[0]["category"] == "square"
+
+
+def test_an_unknown_word_of_what_to_keep_is_said_before_the_training(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_KEEP", "weight")
+    with pytest.raises(Fault, match="unknown word 'weight' in ZOO_KEEP; did you mean weights"):
+        worker.run(job(weights, data, tmp_path, "voc"))
 
 
 def last_checkpoint(work: Path) -> dict[str, torch.Tensor]:
@@ -165,6 +202,7 @@ def last_checkpoint(work: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+@pytest.mark.slow
 def test_the_same_seed_repeats_the_run_and_another_does_not(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +214,7 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_from_mms_last_checkpoint(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +316,7 @@ def test_a_score_that_is_not_finite_is_a_fault(tmp_path: Path) -> None:
     assert error.value.reason == "nan"
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +329,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert error.value.reason == "nan"
 
 
+@pytest.mark.slow
 def test_weights_are_checked_before_the_first_step(
     weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,18 +2,20 @@
 
 {"schema": "zoo.baseline/1", "floors": {"%": 0.5, "": 0.01, "top1": 1.0},
  "entries": [{"model", "protocol", "metric", "version", "rule", "data", "unit", "better",
-              "value", "noise", "seeds", "split", "n"}]}
+              "value", "noise", "seeds", "split", "n", "weights"}]}
 
 value: the mean over seeds, unrounded; noise: what was measured of it, see `noise`; rule: digest of all that
-decides the number, but for versions of packages: those are what a gate is to compare across. floors: the
-least tolerance, by name of a metric or else by its unit; edited by hand, kept when a baseline is accepted.
+decides the number, but for versions of packages: those are what a gate is to compare across. weights: digest
+of the weights of all seeds. floors: the least tolerance, by name of a metric, else of its protocol, else by
+its unit; edited by hand, kept when a baseline is accepted.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -25,6 +27,7 @@ from benchmarks.contract.result import Result
 from benchmarks.contract.score import Better, Number, Score
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.base.identity import digest
 from reports.records import PRETRAIN, Kept, current, fingerprint, rule
 
 SCHEMA: Literal["zoo.baseline/1"] = "zoo.baseline/1"
@@ -35,7 +38,8 @@ _RULES = ConfigDict(extra="forbid", allow_inf_nan=False)
 @checked(frozen=True, kw_only=True, config=_RULES)
 class Entry:
     """One number of one model. seeds: those whose mean it is; noise: sample standard deviation over them, or
-    of a single seed's own repeats; 0 where neither was measured.
+    of a single seed's own repeats; 0 where neither was measured, and of several seeds never less than that of
+    all numbers of the record together; weights: '' where records do not say.
     """
 
     model: str
@@ -51,6 +55,7 @@ class Entry:
     seeds: tuple[int, ...]
     split: str
     n: int
+    weights: str = ""
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -67,9 +72,10 @@ class Baseline:
     entries: tuple[Entry, ...]
 
     def floor(self, entry: Entry) -> float:
-        """The least tolerance of a number: its metric's, else its unit's."""
+        """The least tolerance of a number: its metric's, else its protocol's, else its unit's."""
         general = FLOORS.get(entry.unit, FLOORS[""])
-        return self.floors.get(entry.metric, self.floors.get(entry.unit, self.floors.get("", general)))
+        names = (entry.metric, entry.protocol, entry.unit, "")
+        return next((self.floors[name] for name in names if name in self.floors), general)
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,19 @@ def _entries(place: tuple[str, str], records: Sequence[Result]) -> list[Entry]:
         scores = [score for record in records if (score := record.score(name)) is not None]
         if len(scores) == len(records):
             made.append(_entry(place, name, records, scores))
-    return made
+    return _pooled(made) if len(records) > 1 else made
+
+
+def _pooled(entries: Sequence[Entry]) -> list[Entry]:
+    """The same, none with less noise than the numbers of its record have together, by unit.
+
+    Three seeds often agree by chance in one of twenty numbers, and its tolerance would be next to nothing.
+    """
+    together = {
+        unit: sqrt(fmean(entry.noise**2 for entry in entries if entry.unit == unit))
+        for unit in {entry.unit for entry in entries}
+    }
+    return [replace(entry, noise=max(entry.noise, together[entry.unit])) for entry in entries]
 
 
 def _entry(place: tuple[str, str], name: str, records: Sequence[Result], scores: Sequence[Score]) -> Entry:
@@ -121,7 +139,14 @@ def _entry(place: tuple[str, str], name: str, records: Sequence[Result], scores:
         seeds=tuple(sorted(record.seed for record in records)),
         split=score.split,
         n=score.n,
+        weights=_weights(records),
     )
+
+
+def _weights(records: Sequence[Result]) -> str:
+    """Digest of the weights behind the records of several seeds; '' where one does not say which."""
+    known = {str(record.seed): record.identity.get("weights") for record in records}
+    return digest(known) if all(known.values()) else ""
 
 
 def noise(scores: Sequence[Score]) -> float:

@@ -1,4 +1,8 @@
-"""Records against a baseline: each number passes, fell, rose, or cannot be compared, which is no pass."""
+"""Records against a baseline: each number passes, fell, rose, moved, or cannot be compared, which is no pass.
+
+`moved`: better than before on the very weights of the baseline. Training cannot explain that, so it fails: a
+wrong crop or layer may well be better for an untrained network.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,15 @@ from typing import Literal
 from reports.gate.baseline import Baseline, Entry, Measured
 from reports.records import PRETRAIN
 
-State = Literal["pass", "regressed", "rose", "not comparable", "missing", "failed", "new"]
-FAILING = frozenset({"regressed", "not comparable", "missing", "failed"})
+State = Literal["pass", "regressed", "moved", "rose", "not comparable", "missing", "failed", "new"]
+FAILING = frozenset({"regressed", "moved", "not comparable", "missing", "failed"})
 WARNING = frozenset({"rose", "new"})
 NOT_PASSED = 3  # exit code
+WHY = {
+    "regressed": "worse",
+    "rose": "better than chance explains: find out why, then accept",
+    "moved": "better on the same weights: the evaluation has changed; find out why, then accept",
+}
 SIGMAS = 3.0  # standard errors of the difference that chance may explain
 
 
@@ -61,17 +70,27 @@ def code(verdicts: Sequence[Verdict]) -> int:
 def counts(verdicts: Sequence[Verdict]) -> str:
     """How many there are of each state, failing ones first."""
     found = Counter(verdict.state for verdict in verdicts)
-    order: tuple[State, ...] = ("regressed", "failed", "missing", "not comparable", "rose", "new", "pass")
+    order: tuple[State, ...] = (
+        *("regressed", "moved", "failed", "missing", "not comparable"),
+        *("rose", "new", "pass"),
+    )
     return ", ".join(f"{found[state]} {state}" for state in order if found[state])
 
 
 def tolerance(old: Entry, new: Entry, floor: float) -> float:
     """What two means may differ by: three standard errors of their difference, and never less than the floor.
 
-    The noise is the baseline's alone: a run that has become noisier must not widen its own tolerance.
+    The noise is the baseline's alone: a run that has become noisier must not widen its own tolerance. Of the
+    same weights it is the floor: what varies from seed to seed is the weights, and these do not.
     """
+    if _same_weights(old, new):
+        return floor
     error = old.noise * sqrt(1 / len(old.seeds) + 1 / len(new.seeds))
     return max(floor, SIGMAS * error)
+
+
+def _same_weights(old: Entry, new: Entry) -> bool:
+    return bool(old.weights) and (old.weights, old.seeds) == (new.weights, new.seeds)
 
 
 def _judged(old: Entry, new: Entry | None, baseline: Baseline, found: Measured) -> Verdict:
@@ -103,8 +122,7 @@ def _measured(old: Entry, new: Entry, allowed: float) -> Verdict:
     if old.better == "lower":
         change = -change
     state: State = "pass"
-    why = ""
     if abs(change) > allowed:
-        state = "rose" if change > 0 and old.better else "regressed"
-        why = "better than chance explains: find out why, then accept" if state == "rose" else "worse"
-    return Verdict(*old.place, state, old.value, new.value, allowed, why)
+        better: State = "moved" if _same_weights(old, new) else "rose"
+        state = better if change > 0 and old.better else "regressed"
+    return Verdict(*old.place, state, old.value, new.value, allowed, WHY.get(state, ""))

@@ -67,17 +67,21 @@ def found(row: Row, protocol: str) -> Found:
 def training(row: Row) -> list[Chart]:
     """The curves of a pretraining, means over its seeds."""
     records = found(row, PRETRAIN)
-    runs = [run for path, _ in records if (run := curves.read(path.parent / curves.NAME, WANTED))]
+    return charts([run for path, _ in records if (run := curves.read(path.parent / curves.NAME, WANTED))])
+
+
+def charts(runs: Sequence[Mapping[str, curves.Curve]]) -> list[Chart]:
+    """The charts of some runs of one training."""
     note = (
         f"Mean of {len(runs)} seeds; the band reaches from the lowest to the highest."
         if len(runs) > 1
         else ""
     )
-    charts = (
+    made = (
         Chart(title, "epoch", y, curves.group(runs, wanted), note, log_y=log)
         for title, y, wanted, log in TRAINING
     )
-    return [chart for chart in charts if chart.series]
+    return [chart for chart in made if chart.series]
 
 
 def shots(view: View, row: Row) -> list[Chart]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, printable
 from pretrain.base.settings import lines
-from reports.html import figures
+from reports.html import figures, pictures
 from reports.html.grid import Grid
 from reports.html.linked import linked
 from reports.html.places import Places, filed
 from reports.html.record import title
 from reports.pages import card
 from reports.pages.about import About, about
-from reports.tables.cells import Missing, Row
+from reports.tables.cells import NAME, Missing, Row
 from reports.tables.marks import method
 from reports.view import facts
 
@@ -34,6 +34,7 @@ def words(grid: Grid, index: int, places: Places, count: int) -> dict[str, Any]:
         "training": figures.training(row),
         "shots": figures.shots(grid.view, row),
         "layers": figures.layers(grid.view, row),
+        "pictures": list(pictures.shown(row, places)),
         "bars": [_bars(bars, places) for bars in figures.bars(row)],
     }
 
@@ -73,8 +74,11 @@ def _results(grid: Grid, index: int, places: Places) -> Iterator[tuple[str, str,
 
 
 def _bars(bars: figures.Bars, places: Places) -> dict[str, Any]:
+    of = bars.record.facts.get("per_class_of")
     return {
-        "title": title(bars.record),
+        "title": f"{title(bars.record)}: {printable(of, NAME)}"
+        if isinstance(of, str)
+        else title(bars.record),
         "seed": bars.record.seed,
         "href": places.record(bars.path),
         "rows": bars.rows,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.base import files
-from reports.html import compare, model, overview, record
+from reports.html import compare, model, overview, record, running
 from reports.html.grid import Grid
 from reports.html.places import COMPARE, OVERVIEW, Places, names
 from reports.html.templating import Templates, as_json
@@ -26,16 +26,21 @@ def write(view: View, folder: Path, store: Path) -> list[Path]:
     return [_saved(folder / name, page) for name, page in pages(view, store)]
 
 
-def pages(view: View, store: Path) -> Iterator[tuple[str, bytes]]:
-    """(path in the site, content) of every page."""
+def pages(view: View, store: Path, live: bool = False) -> Iterator[tuple[str, bytes]]:
+    """(path in the site, content) of every page. live: they ask their server for newer ones, and show
+    pretrainings that have not ended.
+    """
     places = Places(names(view.records), view.records, store)
     grid, records = Grid(view), _by_model(view.records)
     shown = {path for path, _ in current(view.records)}
-    templates = Templates(_common(view))
+    templates = Templates(_common(view), live)
     top: dict[str, Any] = {"up": ""}
     below: dict[str, Any] = {"up": "../", "here": ""}
-    said = overview.words(grid, places, records)
+    begun = list(running.shown(store)) if live else []
+    said = overview.words(grid, places, records) | {"running": begun}
     yield OVERVIEW, templates.render("overview.html", title="Model zoo", here="index", **top, **said)
+    for one in begun:
+        yield one["href"], templates.render("running.html", title=one["name"], **below, **one)
     data = as_json(compare.data(grid, places))
     yield (
         COMPARE,

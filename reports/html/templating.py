@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ UNSAFE = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&'"}  # in JSON within
 class Templates:
     """The pages' templates with the style and script that stand in each of them."""
 
-    def __init__(self, common: dict[str, Any]) -> None:
-        """common: what every page is rendered with."""
+    def __init__(self, common: dict[str, Any], live: bool = False) -> None:
+        """common: what every page is rendered with; live: pages ask their server whether they have
+        changed.
+        """
+        self.live = live
         self.made = Environment(
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
@@ -32,12 +35,12 @@ class Templates:
             finalize=_shown,
             trim_blocks=True,
         )
-        self.made.globals.update(common, box=BOX, draw=draw, table=table)
+        self.made.globals.update(common, live=live, box=BOX, draw=draw, table=table)
 
     def render(self, template: str, script: bool = True, **words: Any) -> bytes:
         """A page as UTF-8. script: whether it has the script in it."""
-        source = self.script if script else ""
-        policy = _policy(self.style, source)
+        source = (self.script if script else "") + (_text("live.js") if self.live else "")
+        policy = _policy(self.style, source, self.live)
         page = self.made.get_template(template).render(
             css=Markup(self.style), script=Markup(source), policy=policy, **words
         )
@@ -46,12 +49,17 @@ class Templates:
     @cached_property
     def style(self) -> str:
         """The style of every page."""
-        return (FOLDER / "site.css").read_text(encoding="utf-8")
+        return _text("site.css")
 
     @cached_property
     def script(self) -> str:
         """The script of the pages that sort, filter or compare."""
-        return (FOLDER / "site.js").read_text(encoding="utf-8")
+        return _text("site.js")
+
+
+@cache
+def _text(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:
@@ -65,12 +73,15 @@ def _shown(value: Any) -> Any:
     return printable(value, LONGEST, keep="\n")
 
 
-def _policy(style: str, script: str) -> str:
-    """What a browser may run or load: this style and this script, nothing from anywhere."""
+def _policy(style: str, script: str, live: bool) -> str:
+    """What a browser may run or load: this style and this script, nothing from anywhere; live: it may ask its
+    own server.
+    """
+    own = "connect-src 'self'; " if live else ""
     scripts = f"'sha256-{_hash(script)}'" if script else "'none'"
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{_hash(style)}'; script-src {scripts}; "
-        "base-uri 'none'; form-action 'none'"
+        f"{own}base-uri 'none'; form-action 'none'"
     )
 
 

@@ -17,6 +17,7 @@ from reports.tables.marks import method
 from reports.view import View, facts, pretraining
 
 NONE = "–"
+PARTS = (("GPUs", "energy_gpu_j"), ("processors", "energy_cpu_j"))
 
 
 def card(view: View, model: str) -> str:
@@ -35,7 +36,7 @@ def card(view: View, model: str) -> str:
 def summary(row: Row) -> str:
     """The table of facts."""
     lines = ["| | |", "| --- | --- |"]
-    lines += [f"| {name} | {escape(value) or NONE} |" for name, value in fields(facts(row))]
+    lines += [f"| {name} | {escape(value) or NONE} |" for name, value in fields(facts(row) | _energy(row))]
     return "\n".join(lines)
 
 
@@ -50,6 +51,8 @@ def fields(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Training Data", f"{got('training_data', '')}{images}"
     yield "Training Resources", f"{got('processes')}x {got('device')}" if got("processes") else ""
     yield "Training Time", _time(card)
+    if got("energy_j"):
+        yield "Energy", _joules(card)
     yield "Training Techniques", ", ".join(got("techniques") or ())
     yield "Architecture", ", ".join(got("architecture") or ())
     yield "ID", str(got("id", ""))
@@ -58,6 +61,20 @@ def fields(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield name.replace("_", " ").title(), _number(got(name))
     if got("temperature") is not None:
         yield f"{got('method')} Loss Temperature", _number(got("temperature"))
+
+
+def _energy(row: Row) -> dict[str, float]:
+    """Joules of the processors and cards that were there while a model was trained, where they were read."""
+    record = pretraining(row)
+    cost = record.cost if record else {}
+    found = {"energy_gpu_j": cost.get("energy_gpu_j", 0.0), "energy_cpu_j": cost.get("energy_cpu_j", 0.0)}
+    return {"energy_j": sum(found.values()), **found}
+
+
+def _joules(card: dict[str, Any]) -> str:
+    """In kWh, and what of it is whose."""
+    parts = [f"{word} {card[name] / 3.6e6:.3g}" for word, name in PARTS if card.get(name)]
+    return f"{card['energy_j'] / 3.6e6:.3g} kWh ({', '.join(parts)}; all that ran there)"
 
 
 def _parameters(card: dict[str, Any]) -> str:
@@ -130,7 +147,10 @@ def train(view: View, row: Row) -> str:
     record = pretraining(row)
     if record is None or not record.protocol.get("settings"):
         return "It was not trained here: its weights were given as a file."
-    words = ["zoo", "run", row.model, "--benchmarks", "none", "--suite", view.suite]
+    recipe = str(record.model.get("recipe", row.model))
+    named = row.model in (recipe, method(row))  # by the zoo, and not by --as
+    words = ["zoo", "run", row.model if named else recipe, "--benchmarks", "none", "--suite", view.suite]
+    words += [] if named else ["--as", row.model]
     if record.seed:
         words += ["--seeds", str(record.seed)]
     for path, value in differences(record):

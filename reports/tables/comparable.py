@@ -12,7 +12,7 @@ from pretrain.base import registry
 from pretrain.base.faults import Fault
 from pretrain.base.settings import lines, plain
 from reports.tables.cells import Missing, Row
-from reports.tables.published import Published, Sources
+from reports.tables.published import Sources
 
 PUBLISHED = "paper"  # the variant whose settings are the published ones
 MIXED = "_bf16"  # the same recipe in mixed precision
@@ -39,14 +39,14 @@ def _published() -> dict[str, Any]:
     return {name: plain(protocol.settings) for name, protocol in catalogue(PUBLISHED).items()}
 
 
-def same_training(row: Row, published: Published) -> bool:
-    """Whether a model was trained by the published row's recipe, unchanged."""
+def trained_by(row: Row) -> str:
+    """The recipe that a model was trained by, unchanged; '' where there is none."""
     found = row.found("pretrain")
-    if isinstance(found, Missing) or not found or not published.recipe:
-        return False
-    records = [record for _, record in found]
+    records = [] if isinstance(found, Missing) else [record for _, record in found]
     names = {str(record.model.get("recipe", "")).removesuffix(MIXED) for record in records}
-    return names == {published.recipe} and not any(dict(differences(record)) for record in records)
+    if len(names) != 1 or any(dict(differences(record)) for record in records):
+        return ""
+    return names.pop()
 
 
 def differences(record: Result) -> Iterator[tuple[str, Any]]:

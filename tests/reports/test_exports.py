@@ -65,6 +65,7 @@ def test_csv_json_and_parquet_are_the_frame(home: Path) -> None:
     assert (body[0]["value"], body[0]["version"], body[2]["n"]) == (None, 1, 50_000)
 
 
+@pytest.mark.case(37)
 def test_latex_is_booktabs_with_everything_escaped(home: Path) -> None:
     text = exported(home, Format.LATEX).decode()
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2

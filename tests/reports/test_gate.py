@@ -53,7 +53,9 @@ def test_what_falls_fails_and_what_rises_warns(base: Path, value: float, state: 
     assert (verdict.state, code([verdict])) == (state, exit_)
 
 
-@pytest.mark.parametrize(("better", "state"), [("lower", "rose"), ("higher", "regressed"), ("", "regressed")])
+@pytest.mark.parametrize(
+    ("better", "state"), [("lower", "moved"), ("higher", "regressed"), ("", "regressed")]
+)
 def test_the_direction_is_the_score_s(tmp_path: Path, better: str, state: str) -> None:
     for home, value in (("old", 50.0), ("new", 40.0)):
         benchmark(tmp_path / home, KNN, {"top1": value}, better=better)
@@ -93,6 +95,43 @@ def test_the_noise_of_one_seed_is_that_of_its_own_repeats(tmp_path: Path) -> Non
     score = Score("top1", 50.0, 300, "val", spread=Spread.of("draws", [48.0, 52.0]))
     benchmark(tmp_path, KNN, {}, metrics=[score])
     assert measured(found(tmp_path)).entries[0].noise == 2.0
+
+
+def test_numbers_of_the_same_weights_may_differ_by_the_floor_alone(tmp_path: Path) -> None:
+    """Seeds of an untrained network differ by more than a wrong crop moves their mean."""
+    path = tmp_path / "baseline.json"
+    for home, shift in (("old", 0.0), ("new", 1.0)):
+        for seed, value in enumerate((40.0, 50.0, 60.0)):
+            identity = {"weights": f"w{seed}", "data": {"val": "aaaa"}, "seed": seed, **KNN.rule()}
+            benchmark(tmp_path / home, KNN, {"top1": value + shift}, seed=seed, identity=identity)
+    gate(tmp_path / "old", path, accept=True)
+    (same,) = compare(read(path), measured(found(tmp_path / "new")))
+    assert (same.state, same.tolerance, code([same])) == ("moved", 0.5, 3)
+    others = {"weights": "other", "data": {"val": "aaaa"}, "seed": 2, **KNN.rule()}
+    benchmark(tmp_path / "new", KNN, {"top1": 61.0}, seed=2, identity=others)
+    (other,) = compare(read(path), measured(found(tmp_path / "new")))
+    assert (other.state, other.tolerance) == ("pass", pytest.approx(30 * (2 / 3) ** 0.5))
+
+
+def test_a_protocol_can_have_a_floor_of_its_own(tmp_path: Path) -> None:
+    for home, value in (("old", 50.0), ("new", 49.0)):
+        benchmark(tmp_path / home, KNN, {"top1": value}, seed=0)
+    path = tmp_path / "b.json"
+    gate(tmp_path / "old", path, accept=True)
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps({**body, "floors": {"%": 0.5, KNN.name: 1.5}}))
+    assert gate(tmp_path / "new", path) == 0
+    path.write_text(json.dumps({**body, "floors": {"top1": 0.5, KNN.name: 1.5}}))
+    assert gate(tmp_path / "new", path) == 3
+
+
+def test_seeds_that_agree_by_chance_in_one_number_have_the_noise_of_all(tmp_path: Path) -> None:
+    for seed, value in enumerate((48.0, 50.0, 52.0)):
+        scores = {"top1": value, "top5": 80.0, "best": 60.0 + value / 2}
+        benchmark(tmp_path, KNN, scores, seed=seed)
+    noise = {entry.metric: entry.noise for entry in measured(found(tmp_path)).entries}
+    together = ((4 + 0 + 1) / 3) ** 0.5
+    assert noise == {"top1": 2.0, "top5": pytest.approx(together), "best": pytest.approx(together)}
 
 
 def test_a_noisier_run_does_not_widen_its_own_tolerance(base: Path) -> None:

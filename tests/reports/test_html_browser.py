@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,8 +18,11 @@ from typing import Any
 
 import pytest
 
+from reports.html.live import Live
 from reports.html.site import write
 from tests.reports.store import CARD, PAPER, benchmark, pretraining, view
+from tests.reports.test_html_pictures import every, keep
+from zoo.serve import server
 
 BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -60,7 +64,11 @@ class Browser:
 
     def open(self, path: Path, more: str = "") -> None:
         """Opens a page of the site."""
-        self._send("POST", "/url", {"url": path.as_uri() + more})
+        self.go(path.as_uri() + more)
+
+    def go(self, address: str) -> None:
+        """Opens an address."""
+        self._send("POST", "/url", {"url": address})
 
     def run(self, script: str) -> Any:
         """What a piece of JavaScript returns."""
@@ -116,7 +124,8 @@ def filled(home: Path) -> None:
     lines = [{"epoch": i, "loss": 9 / i, "nmi_previous": 0.1 * i, "size_max": 10**i} for i in range(1, 6)]
     (home / "models" / "odc-s0" / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for model, value in (("odc", 9.5), ("swav", 60.25), ("random", 10.0)):
-        benchmark(home, KNN, {"k10_top1": value, "k20_top1": value + 1}, model=model)
+        made = benchmark(home, KNN, {"k10_top1": value, "k20_top1": value + 1}, model=model)
+        keep(made, *every(HOSTILE[:200] if model == "odc" else "cat"))
         layers = {f"Feature{i}_top1": value + i for i in range(1, 6)}
         benchmark(home, LINEAR, layers, model=model)
         shots = {column.score: value + 2 * i for i, column in enumerate(SHOTS.columns)}
@@ -234,9 +243,101 @@ def test_the_curves_are_drawn(site: Path, browser: Browser) -> None:
         "Cluster sizes",
         "VOC07 low-shot SVM",
         "Layer profile",
+        "Map of the features",
     ]
     boxes = browser.run(
         "return [...document.querySelectorAll('path.line')].map(x=>x.getBBox()).every(b=>b.width>0)"
     )
     assert boxes
     assert browser.run("return document.querySelectorAll('table.bars tbody tr').length") == 2
+
+
+SEEN = "return [...document.querySelectorAll('%s')].map(x=>[x.getBoundingClientRect().width, x.naturalWidth ?? 1])"
+
+
+def test_the_pictures_are_drawn_and_a_class_is_picked_by_keyboard(site: Path, browser: Browser) -> None:
+    browser.open(site / "models" / "swav.html")
+    for what, count in ((".strip svg", 3), (".drawn img", 1), (".map>svg", 1), (".heat", 1)):
+        found = browser.run(SEEN % what)
+        assert len(found) == count, what
+        assert all(width > 20 and natural > 0 for width, natural in found), what
+    colour = """
+    const image = document.querySelector('image'); const made = new Image(); made.src = image.getAttribute('href');
+    return [made.complete || await made.decode().then(() => true), made.naturalWidth];
+    """
+    assert browser.run(f"return (async () => {{{colour}}})()") == [True, 576]
+    browser.run("document.querySelector('[data-map]').focus()")
+    browser.keys("\ue015")
+    shown = "return [...document.querySelectorAll('.map g')].map(x=>getComputedStyle(x).opacity)"
+    deadline = time.monotonic() + 5
+    while (found := browser.run(shown)) != ["1", "0.07"]:
+        assert time.monotonic() < deadline, found
+    assert browser.console() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_on_shades_can_be_read(site: Path, port: int, dark: bool) -> None:
+    """WCAG 2.1, 1.4.3: 4.5 to 1 between the ink and every shade of a table of confusions."""
+    browser = Browser(port, dark=dark)
+    try:
+        browser.open(site / "models" / "swav.html")
+        cells = browser.run(CONTRAST)
+        assert len(cells) == 4
+        assert min(cells) >= 4.5, cells
+    finally:
+        browser.close()
+
+
+CONTRAST = """
+const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+const light = (colour) => {
+  pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+  const [r, g, b] = [...pen.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+return [...document.querySelectorAll('.heat td[class]')].map((cell) => {
+  const ground = getComputedStyle(cell).backgroundColor;
+  const clear = ground === 'rgba(0, 0, 0, 0)' ? getComputedStyle(cell.closest('.wide')).backgroundColor : ground;
+  const [a, b] = [light(getComputedStyle(cell).color), light(clear)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+});
+"""
+
+
+def test_a_served_page_comes_again_when_a_record_does_and_leaves_writers_alone(
+    tmp_path: Path, browser: Browser
+) -> None:
+    benchmark(tmp_path, KNN, {"k10_top1": 12.5})
+    live = Live(tmp_path, lambda: view(tmp_path))
+    live.refresh()
+    opened = server(live, 0)
+    thread = threading.Thread(target=opened.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        browser.go(f"http://127.0.0.1:{opened.server_port}/index.html")
+        wait(browser, "return document.querySelector('#live').textContent", "live")
+        time.sleep(1)  # it has asked once and knows what it shows
+        browser.run("document.querySelector('#words').focus(); document.querySelector('details').open = true")
+        benchmark(tmp_path, KNN, {"k10_top1": 77.5}, time={"start": "", "end": "2027"})
+        live.refresh()
+        time.sleep(2.5)
+        has = "return document.body.textContent.includes('77.5')"
+        assert browser.run(has) is False
+        browser.run("document.activeElement.blur()")
+        wait(browser, has, True)
+        assert browser.run("return document.querySelector('details').open") is True
+        assert [said for said in browser.console() if "favicon" not in str(said)] == []
+    finally:
+        opened.shutdown()
+        thread.join()
+        opened.server_close()
+    wait(browser, "return document.querySelector('#live').textContent", "server has stopped")
+
+
+def wait(browser: Browser, script: str, wanted: Any) -> None:
+    """Returns when a piece of JavaScript has returned what is wanted."""
+    deadline = time.monotonic() + 20
+    while (found := browser.run(script)) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)

@@ -26,6 +26,7 @@ def test_what_is_asked_stands_between_the_markers() -> None:
     assert "|table:b,method:odc|" in rewritten(two, shown, "x")
 
 
+@pytest.mark.case(25)
 def test_it_is_idempotent() -> None:
     once = rewritten(f"{BEGIN}\n{END}\n", shown, "x")
     assert rewritten(once, shown, "x") == once
@@ -64,6 +65,7 @@ AROUND = b"\xef\xbb\xbf# Mine\t \r\n\r\n\xff not utf-8 \x0c\x85\xe2\x80\xa8 odd 
 
 
 @pytest.mark.parametrize("eol", [b"\n", b"\r\n"])
+@pytest.mark.case(25)
 def test_bytes_around_markers_stay_as_they_are(tmp_path: Path, eol: bytes) -> None:
     benchmark(tmp_path, PAPER["imagenet_knn"], {"k10_top1": 12.34})
     page, after = tmp_path / "page.md", b"end without a newline"

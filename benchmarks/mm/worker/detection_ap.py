@@ -105,6 +105,12 @@ def voc_scores(per_class: Mapping[str, Sequence[Image]]) -> dict[str, float]:
     return {"mAP": float(np.mean(list(mean.values()))), "AP50": mean[0.5], "AP75": mean[0.75]}
 
 
+def voc_classes(per_class: Mapping[str, Sequence[Image]]) -> dict[str, float]:
+    """AP50 in percent of every class that an image shows."""
+    found = {name: eleven_point_ap(images, 0.5) for name, images in per_class.items()}
+    return {name: 100.0 * ap for name, ap in found.items() if ap is not None}
+
+
 def coco_scores(
     truth: Path | Mapping[str, Any], detections: Path | Sequence[Any], kind: str
 ) -> dict[str, float]:
@@ -113,19 +119,26 @@ def coco_scores(
     truth: an instances file or its content; detections: a results file or its content; kind: "bbox" or
     "segm". Empty when every annotation is a crowd: there is nothing to measure.
     """
+    return coco_scored(truth, detections, kind)[0]
+
+
+def coco_scored(
+    truth: Path | Mapping[str, Any], detections: Path | Sequence[Any], kind: str
+) -> tuple[dict[str, float], dict[str, float]]:
+    """What `coco_scores` gives, and AP (IoU 0.50 to 0.95, percent) of every class that there was to find."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     content = json.loads(truth.read_text()) if isinstance(truth, Path) else dict(truth)
     if all(ann.get("iscrowd") for ann in content["annotations"]):
-        return {}
+        return {}, {}
     found = (
         json.loads(detections.read_text())
         if isinstance(detections, Path)
         else [dict(one) for one in detections]
     )
     if not found:  # pycocotools fails on an empty list
-        return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
+        return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}, {}
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
         reference.dataset = content
@@ -136,4 +149,12 @@ def coco_scores(
         evaluation.summarize()
     stats = dict(zip(("AP", "AP50", "AP75"), map(float, evaluation.stats), strict=False))
     # pycocotools answers -1 where there was nothing to find.
-    return {name: 100.0 * value for name, value in stats.items() if value >= 0}
+    return {name: 100.0 * value for name, value in stats.items() if value >= 0}, _coco_classes(evaluation)
+
+
+def _coco_classes(evaluation: Any) -> dict[str, float]:
+    """AP by class of an accumulated evaluation: mean precision over IoUs and recalls, things of any size."""
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class); -1: nothing to find
+    names = [one["name"] for one in evaluation.cocoGt.loadCats(evaluation.params.catIds)]
+    pairs = ((name, precision[:, :, i]) for i, name in enumerate(names))
+    return {name: 100.0 * float(one[one > -1].mean()) for name, one in pairs if (one > -1).any()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS as SEGMENTATION_METRICS
 
 from benchmarks.mm.checks import coco_boxes
-from benchmarks.mm.worker.detection_ap import Image, coco_scores, voc_scores
+from benchmarks.mm.worker.detection_ap import Image, coco_scored, coco_scores, voc_classes, voc_scores
 
 
 @DETECTION_METRICS.register_module()
@@ -22,6 +23,8 @@ class VocScores(BaseMetric):  # type: ignore[misc]
     """VOC2007's eleven-point AP at every IoU threshold; mmdet's own rounds it and repeats AP50 as mAP."""
 
     default_prefix = "box"
+    shown = "AP50"  # what `per_class` is, once the test is done
+    per_class: Mapping[str, float] = MappingProxyType({})
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         classes = len(self.dataset_meta["classes"])
@@ -43,7 +46,9 @@ class VocScores(BaseMetric):  # type: ignore[misc]
             )
 
     def compute_metrics(self, results: list[list[Image]]) -> dict[str, float]:
-        return voc_scores(dict(zip(self.dataset_meta["classes"], zip(*results, strict=True), strict=True)))
+        images = dict(zip(self.dataset_meta["classes"], zip(*results, strict=True), strict=True))
+        self.per_class = voc_classes(images)
+        return voc_scores(images)
 
 
 @DETECTION_METRICS.register_module()
@@ -54,6 +59,8 @@ class CocoScores(CocoMetric):  # type: ignore[misc]
     """
 
     default_prefix = "coco"
+    shown = "box AP"
+    per_class: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, ann_file: str, outfile_prefix: str) -> None:
         super().__init__(ann_file, metric=["bbox", "segm"], format_only=True, outfile_prefix=outfile_prefix)
@@ -62,7 +69,7 @@ class CocoScores(CocoMetric):  # type: ignore[misc]
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         super().compute_metrics(results)
         content = coco_boxes.read_coco(self.truth)
-        found = coco_scores(content, Path(f"{self.outfile_prefix}.bbox.json"), "bbox")
+        found, self.per_class = coco_scored(content, Path(f"{self.outfile_prefix}.bbox.json"), "bbox")
         masks = coco_scores(coco_boxes.mask_truth(content), Path(f"{self.outfile_prefix}.segm.json"), "segm")
         return {
             f"{kind}_{name}": v
@@ -79,10 +86,16 @@ class MeanIoU(IoUMetric):  # type: ignore[misc]
     counts up in single precision.
     """
 
+    shown = "IoU"
+    per_class: Mapping[str, float] = MappingProxyType({})
+
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         shared, union, _, truth = (
             sum(part.double() for part in parts) for parts in zip(*results, strict=True)
         )
         shown = union > 0
+        values = (100 * shared / union.clamp(min=1)).tolist()
+        names = zip(self.dataset_meta["classes"], values, shown.tolist(), strict=True)
+        self.per_class = {name: value for name, value, seen in names if seen}
         accuracy = float(shared.sum() / truth.sum())
         return {"mIoU": 100 * float((shared[shown] / union[shown]).mean()), "aAcc": 100 * accuracy}

@@ -9,14 +9,18 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from benchmarks.mm.bridge import job as jobs
+from benchmarks.mm.bridge import keep
 from benchmarks.mm.bridge.job import TAIL, Job
 from benchmarks.mm.bridge.settings import Segmentation
 from benchmarks.mm.worker import ops
@@ -74,12 +78,13 @@ def run(job: Job) -> dict[str, Any]:
     """The record of a job, trained from the checkpoint or from where its folder's last mm checkpoint stands.
 
     Keys: `metrics` in percent, `images` tested, `counts` of odd annotations, `matched` tensors, `operators`,
-    `versions`. Raises Fault on data or weights that cannot be used.
+    `versions`, `per_class` with `per_class_of` in words. Raises Fault on data or weights that cannot be used.
     """
-    operators = ops.install()
+    operators, wanted = ops.install(), keep.asked()
     # mm's packages may be imported from here on.
     from benchmarks.mm.worker import data, detection, evaluators, heads, segmentation  # noqa: F401  they register their classes
     from benchmarks.mm.worker.hooks import Watch
+    from benchmarks.mm.worker.looks import Looks
     from benchmarks.mm.worker.resume import INFO, JobRunner
 
     found = data.prepare(job)
@@ -91,17 +96,38 @@ def run(job: Job) -> dict[str, Any]:
     runner = JobRunner.from_cfg(cfg)
     watch = Watch(job.weights, job.work / PROGRESS)
     runner.register_hook(watch)
+    voc = isinstance(job.settings, Segmentation) and job.settings.layout == "voc"
+    runner.register_hook(Looks(job.work, "predictions" in wanted, background=0 if voc else None))
     runner.train()
     if not watch.scores:  # resumed after the last step: trained, but killed in the test
         runner.val()
+    _keep(job, runner, wanted)
+    tested = runner.val_evaluator.metrics[0]
     return {
         "metrics": watch.scores,
         "images": found.images,
         "counts": found.counts,
+        "per_class": dict(tested.per_class),
+        "per_class_of": tested.shown,
         "matched": runner.message_hub.get_info(INFO),
         "operators": operators,
         "versions": _versions(),
     }
+
+
+def _keep(job: Job, runner: Any, wanted: frozenset[str]) -> None:
+    """What was asked for beside the numbers: mmdet's files of results, the network at the end."""
+    if not wanted or int(os.environ.get("RANK", "0")):
+        return
+    folder = job.work / keep.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    if "predictions" in wanted:
+        for path in job.work.glob("results.*.json"):
+            shutil.copyfile(path, folder / path.name)
+    if "weights" in wanted:
+        bare = getattr(runner.model, "module", runner.model)
+        state = {name: value.detach().cpu().contiguous() for name, value in bare.state_dict().items()}
+        files.write(folder / "network.safetensors", partial(save_file, state))
 
 
 def _versions() -> dict[str, str]:

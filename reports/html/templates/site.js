@@ -43,6 +43,17 @@
     });
   }
 
+  // Maps: one class out of many.
+  for (const select of document.querySelectorAll("select[data-map]")) {
+    const map = find(select.dataset.map);
+    const groups = [...map.querySelectorAll("g")];
+    select.parentElement.hidden = false;
+    select.addEventListener("change", () => {
+      map.classList.toggle("only", select.value !== "");
+      groups.forEach((group, i) => group.classList.toggle("on", String(i) === select.value));
+    });
+  }
+
   // Filtering: every word must stand in a row; the state is kept in the address.
   const filters = find("filters");
   if (filters) {
