@@ -7,25 +7,16 @@ from typing import Annotated
 
 import typer
 
+from pretrain.nets.formats.contract import Flags
 from zoo.options import AsJson
 from zoo.weights import convert as converting
 from zoo.weights import verify as verifying
-from zoo.weights.options import (
-    Arch,
-    LayoutOption,
-    Mean,
-    Order,
-    Partial,
-    Prefix,
-    Resize,
-    Size,
-    Std,
-    Stride,
-    Trust,
-    flags,
-)
+from zoo.weights.options import Trust, reading
+from zoo.weights.source import local
 
-Source = Annotated[Path, typer.Argument(help="A checkpoint of any known layout, see docs/checkpoints.md.")]
+Source = Annotated[
+    str, typer.Argument(help="A checkpoint of any known layout: file, https:// or hf://ORG/NAME@REV/FILE.")
+]
 Target = Annotated[Path, typer.Argument(help="The file to write.")]
 To = Annotated[
     str,
@@ -33,42 +24,13 @@ To = Annotated[
 ]
 
 
-def convert(
-    source: Source,
-    target: Target,
-    to: To = "ours",
-    layout: LayoutOption = None,
-    prefix: Prefix = None,
-    arch: Arch = None,
-    stride: Stride = None,
-    order: Order = None,
-    mean: Mean = None,
-    std: Std = None,
-    size: Size = None,
-    resize: Resize = None,
-    allow_partial: Partial = None,
-    trust: Trust = False,
-) -> None:
+@reading
+def convert(source: Source, target: Target, to: To = "ours", trust: Trust = False, *, told: Flags) -> None:
     """Write the backbone of a checkpoint in another format, and say what was matched, ignored and missing."""
-    given = flags(
-        layout=layout, prefix=prefix, arch=arch, stride=stride, order=order,
-        mean=mean, std=std, size=size, resize=resize, allow_partial=allow_partial,
-    )  # fmt: skip
-    converting.convert(source, target, to, given, trust)
+    converting.convert(local(source), target, to, told, trust)
 
 
-def verify(
-    path: Source,
-    layout: LayoutOption = None,
-    prefix: Prefix = None,
-    arch: Arch = None,
-    stride: Stride = None,
-    order: Order = None,
-    allow_partial: Partial = None,
-    json: AsJson = False,
-) -> None:
+@reading
+def verify(path: Source, json: AsJson = False, *, told: Flags) -> None:
     """What a checkpoint holds: layout, architecture, matched and missing tensors, signs of dead weights."""
-    given = flags(
-        layout=layout, prefix=prefix, arch=arch, stride=stride, order=order, allow_partial=allow_partial
-    )
-    verifying.verify(path, given, json)
+    verifying.verify(local(path), told, json)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 
 import typer
@@ -10,36 +13,97 @@ from pretrain.base import settings
 from pretrain.base.faults import Fault
 from pretrain.nets.formats.contract import Flags
 
+_READING = "How --checkpoint is read, where it does not say so itself"
+
 LayoutOption = Annotated[
-    str | None, typer.Option("--layout", help="Of the file, where its content tells two.")
+    str | None,
+    typer.Option("--layout", rich_help_panel=_READING, help="Of the file, where its content tells two."),
 ]
 Prefix = Annotated[
-    str | None, typer.Option("--prefix", help="Of the backbone's keys, such as module.encoder_q.")
+    str | None,
+    typer.Option(
+        "--prefix", rich_help_panel=_READING, help="Of the backbone's keys, such as module.encoder_q."
+    ),
 ]
-Arch = Annotated[str | None, typer.Option("--arch", help="Architecture, where shapes tell two.")]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        "--arch",
+        rich_help_panel=_READING,
+        help="Architecture, where shapes tell two; timm:NAME for one of timm.",
+    ),
+]
 Stride = Annotated[
-    str | None, typer.Option("--stride", help="Of a bottleneck: in its 3x3 (v1.5) or its 1x1 (v1).")
+    str | None,
+    typer.Option(
+        "--stride", rich_help_panel=_READING, help="Of a bottleneck: in its 3x3 (v1.5) or its 1x1 (v1)."
+    ),
 ]
 Order = Annotated[
-    str | None, typer.Option("--order", help="Of colours that the network expects: rgb or bgr.")
+    str | None,
+    typer.Option(
+        "--order", rich_help_panel=_READING, help="Of colours that the network expects: rgb or bgr."
+    ),
 ]
 Mean = Annotated[
-    str | None, typer.Option("--mean", help="Three numbers for pixels in [0, 1]: 0.485,0.456,0.406.")
+    str | None,
+    typer.Option(
+        "--mean", rich_help_panel=_READING, help="Three numbers for pixels in [0, 1]: 0.485,0.456,0.406."
+    ),
 ]
-Std = Annotated[str | None, typer.Option("--std", help="Likewise.")]
+Std = Annotated[str | None, typer.Option("--std", rich_help_panel=_READING, help="Likewise.")]
 Size = Annotated[
-    int | None, typer.Option("--size", help="Side in px of the images that the network was made for.")
+    int | None,
+    typer.Option(
+        "--size", rich_help_panel=_READING, help="Side in px of the images that the network was made for."
+    ),
 ]
-Resize = Annotated[int | None, typer.Option("--resize", help="Short side in px before the centre crop.")]
+Resize = Annotated[
+    int | None,
+    typer.Option("--resize", rich_help_panel=_READING, help="Short side in px before the centre crop."),
+]
 Partial = Annotated[
     float | None,
     typer.Option(
-        "--allow-partial", help="Least share of the backbone that must be there; every table shows it."
+        "--allow-partial",
+        rich_help_panel=_READING,
+        help="Least share of the backbone that must be there; every table shows it.",
     ),
 ]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run the code that the file holds, in a process of its own.")
 ]
+
+
+OPTIONS: dict[str, Any] = {
+    "layout": LayoutOption,
+    "prefix": Prefix,
+    "arch": Arch,
+    "stride": Stride,
+    "order": Order,
+    "mean": Mean,
+    "std": Std,
+    "size": Size,
+    "resize": Resize,
+    "allow_partial": Partial,
+}
+
+
+def reading(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options above instead of its parameter `told`, the Flags that they make."""
+
+    @wraps(command)
+    def read(**given: Any) -> None:
+        told = flags(**{name: given.pop(name) for name in OPTIONS})
+        return command(**given, told=told)
+
+    own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "told"]
+    more = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=OPTIONS[name]) for name in OPTIONS
+    ]
+    read.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
+    read.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
+    return read
 
 
 def flags(**given: Any) -> Flags:
