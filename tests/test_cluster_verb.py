@@ -1,0 +1,330 @@
+"""`zoo cluster` and `zoo embed`: any folder of images, bad ones among them, killed in the middle."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+
+from pretrain.base.faults import Fault
+from pretrain.data.view import Input
+from pretrain.nets import checkpoint, clusters
+from pretrain.nets.archs import build
+from pretrain.nets.clusters import Clustering
+from tests import planned, scenes
+from zoo.clusters import commands, rows, sheets
+from zoo.clusters.model import find, weights
+from zoo.clusters.rows import Growing, Part, Shape
+from zoo.suites.suite import Suite
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+GIVEN = Input(size=16, resize=16)
+app = typer.Typer()
+app.command()(commands.cluster)
+app.command()(commands.embed)
+
+
+def zoo(*words: object) -> None:
+    app([str(word) for word in words], standalone_mode=False)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three kinds of images, 18 in all, in nested folders."""
+    return scenes.folder(tmp_path_factory.mktemp("images"), per_class=3)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model's folder: a backbone, and clusters beside it around the features of three kinds of images."""
+    place = tmp_path / "model"
+    backbone = build("resnet10_narrow", GIVEN, 0)
+    meta = checkpoint.save(place / "backbone.safetensors", backbone, "resnet10_narrow", {"recipe": "raw"})
+    kept = Clustering("l2", torch.randn(2, 3, backbone.dim, generator=torch.Generator().manual_seed(0)))
+    clusters.save(place / clusters.NAME, kept, "raw", meta.sha256)
+    return place / "backbone.safetensors"
+
+
+@pytest.mark.parametrize("head", [0, 1])
+def test_images_are_assigned_by_what_was_kept(model: Path, images: Path, tmp_path: Path, head: int) -> None:
+    zoo("cluster", model, images, "--out", tmp_path / "a.csv", "--head", head)
+    found = table(tmp_path / "a.csv")
+    assert [row["file"] for row in found][:2] == ["train/class0/000.png", "train/class0/001.png"]
+    assert len(found) == 18
+    backbone, (_, kept) = checkpoint.load(model), clusters.load(model.with_name(clusters.NAME))
+    for row in found:
+        with Image.open(images / row["file"]) as image, torch.no_grad():
+            z = backbone(backbone.transform(image)[None])
+        expected = (z.double() - kept.centroids[head].double()).norm(dim=1).numpy()
+        assert [int(row["cluster"]), int(row["second"])] == list(expected.argsort()[:2])
+        assert float(row["distance"]) == pytest.approx(expected.min(), rel=1e-5)
+        assert float(row["second_distance"]) == pytest.approx(np.sort(expected)[1], rel=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "model"]
+
+
+def test_k_means_finds_clusters_where_none_are_kept(model: Path, images: Path, tmp_path: Path) -> None:
+    model.with_name(clusters.NAME).unlink()
+    with pytest.raises(Fault, match=r"left no clusters beside it.*give --clusters K"):
+        zoo("cluster", model, images, "--out", tmp_path / "a.csv")
+    zoo("cluster", model, images, "--out", tmp_path / "a.csv", "--clusters", 3)
+    zoo("cluster", model, images, "--out", tmp_path / "b.csv", "--clusters", 3)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert {row["cluster"] for row in table(tmp_path / "a.csv")} == {"0", "1", "2"}
+    with pytest.raises(Fault, match="--clusters 19: expected at most as many as images, got 18"):
+        zoo("cluster", model, images, "--out", tmp_path / "a.csv", "--clusters", 19)
+
+
+def test_a_single_cluster_has_no_second(model: Path, images: Path, tmp_path: Path) -> None:
+    zoo("cluster", model, images, "--out", tmp_path / "a.csv", "--clusters", 1)
+    assert {(row["cluster"], row["second"], row["second_distance"]) for row in table(tmp_path / "a.csv")} == {
+        ("0", "", "")
+    }
+
+
+def test_parquet_says_what_csv_says(model: Path, images: Path, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    for ending in ("csv", "parquet"):
+        zoo("cluster", model, images, "--out", tmp_path / f"a.{ending}", "--clusters", 2)
+    one, other = pandas.read_csv(tmp_path / "a.csv"), pandas.read_parquet(tmp_path / "a.parquet")
+    assert (
+        list(one.columns)
+        == list(other.columns)
+        == ["file", "cluster", "distance", "second", "second_distance"]
+    )
+    assert (one["cluster"] == other["cluster"]).all()
+    assert np.allclose(one["second_distance"], other["second_distance"], rtol=1e-8)
+
+
+def test_sheets_show_the_nearest_first(model: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets" / "cluster-00099.png").touch()
+    zoo("cluster", model, images, "--out", tmp_path / "a.csv", "--clusters", 2,
+        "--sheets", tmp_path / "sheets", "--sheet-images", 4)  # fmt: skip
+    found = table(tmp_path / "a.csv")
+    names = sorted(path.name for path in (tmp_path / "sheets").iterdir())
+    assert names == ["cluster-00000.png", "cluster-00001.png"]
+    mine = sorted((row for row in found if row["cluster"] == "0"), key=lambda row: float(row["distance"]))
+    step = sheets.SIDE + sheets.GAP
+    with Image.open(tmp_path / "sheets" / names[0]) as sheet, Image.open(images / mine[0]["file"]) as first:
+        assert sheet.size == (min(4, len(mine)) * step + sheets.GAP, step + sheets.GAP)
+        corner = sheet.crop((sheets.GAP, sheets.GAP, step, step))
+        assert np.array_equal(np.asarray(corner), np.asarray(first.convert("RGB").resize(corner.size)))
+
+
+@pytest.fixture
+def spoilt(images: Path, tmp_path: Path) -> Path:
+    """The same images with one that is damaged."""
+    import shutil
+
+    shutil.copytree(images, tmp_path / "spoilt")
+    (tmp_path / "spoilt" / "train" / "class1" / "001.png").write_bytes(b"no image")
+    return tmp_path / "spoilt"
+
+
+def test_bad_images_are_named(model: Path, spoilt: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fault, match=r"class1/001.png cannot be decoded .* or leave it out with --skip-bad"):
+        zoo("cluster", model, spoilt, "--out", tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("more", [[], ["--clusters", "2"]])
+def test_bad_images_are_left_out_and_listed(
+    model: Path, spoilt: Path, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo("cluster", model, spoilt, "--out", tmp_path / "a.csv", "--skip-bad", *more)
+    bad = spoilt / "train" / "class1" / "001.png"
+    found = table(tmp_path / "a.csv")
+    assert len(found) == 17
+    assert "train/class1/001.png" not in {row["file"] for row in found}
+    assert (tmp_path / "a.csv.bad.txt").read_text() == f"{bad}\n"
+    assert "1 images that cannot be read" in capsys.readouterr().err
+
+
+def test_features_of_good_images_stand_beside_their_names(model: Path, spoilt: Path, tmp_path: Path) -> None:
+    zoo("embed", model, spoilt, "--out", tmp_path / "f.npy", "--skip-bad")
+    x, names = np.load(tmp_path / "f.npy"), (tmp_path / "f.txt").read_text().splitlines()
+    assert len(names) == len(x) == 17
+    assert np.isfinite(x).all()
+    backbone = checkpoint.load(model)
+    for name, row in zip(names, x, strict=True):
+        with Image.open(spoilt / name) as image, torch.no_grad():
+            expected = backbone(backbone.transform(image)[None])[0]
+        np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
+
+
+def test_features_as_parquet(model: Path, images: Path, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    for ending in ("npy", "parquet"):
+        zoo("embed", model, images, "--out", tmp_path / f"f.{ending}", "--layer", "res5")
+    found = pandas.read_parquet(tmp_path / "f.parquet")
+    assert np.array_equal(np.stack(found["features"].tolist()), np.load(tmp_path / "f.npy"))
+    assert list(found["file"]) == (tmp_path / "f.txt").read_text().splitlines()
+
+
+def test_layers_that_are_not_there(model: Path, images: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fault, match=r"--layer: expected one of avg, res1, .*, neck, got 'conv5'"):
+        zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "conv5")
+    zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "neck")
+    model.with_name(clusters.NAME).unlink()
+    with pytest.raises(Fault, match="no projection was kept"):
+        zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "neck")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cluster", "MODEL", "IMAGES", "--out", "a.txt"], "expected a name that ends in .csv or .parquet"),
+        (["embed", "MODEL", "IMAGES", "--out", "a.csv"], "expected a name that ends in .npy or .parquet"),
+        (["cluster", "MODEL", "nowhere", "--out", "a.csv"], "nowhere is not there"),
+        (
+            ["cluster", "MODEL", "IMAGES", "--out", "a.csv", "--head", "2"],
+            "expected a head from 0 to 1, got 2",
+        ),
+        (["cluster", "nothing.pth", "IMAGES", "--out", "a.csv"], "checkpoint nothing.pth is not there"),
+        (["cluster", "odc", "IMAGES", "--out", "a.csv"], "found none; run `zoo run odc`"),
+    ],
+)
+def test_wrong_words(
+    model: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: Sequence[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"MODEL": str(model), "IMAGES": str(images)}
+    with pytest.raises(Fault, match=said):
+        zoo(*(names.get(word, word) for word in words))
+
+
+def test_clusters_of_other_weights_are_refused(model: Path, images: Path, tmp_path: Path) -> None:
+    meta, kept = clusters.load(model.with_name(clusters.NAME))
+    clusters.save(model.with_name(clusters.NAME), kept, meta.method, "0" * 64)
+    with pytest.raises(Fault, match="belongs to other weights"):
+        zoo("cluster", model, images, "--out", tmp_path / "a.csv")
+
+
+def test_a_model_is_found_by_its_name_and_seed(suite: Suite, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    planned.finish(suite, home)
+    assert weights("odc", home) == next(home.glob("models/odc-s0-*/backbone.safetensors"))
+    assert weights(str(suite.entry("odc").recipe.name), home) == weights("odc", home)
+    assert find("odc", home).clustering is None
+    with pytest.raises(Fault, match="its weights of seed 3 are not in"):
+        weights("odc", home, 3)
+    with pytest.raises(Fault, match=r"unknown model 'odcc'.*did you mean odc"):
+        weights("odcc", home)
+
+
+def growing(place: Path, identity: str = "x") -> Growing:
+    return Growing(place / "f.npy", identity, Shape(10, 2, "float32"), part=3)
+
+
+def quiet(done: int, total: int) -> None:
+    """Nobody is told."""
+
+
+class Maker:
+    """Rows (n, n + 1), which are counted; after `dies` parts it stops."""
+
+    def __init__(self, dies: int = 99) -> None:
+        self.made, self.dies = list[int](), dies
+
+    def __call__(self, first: int, last: int) -> Part:
+        if len(self.made) == self.dies:
+            raise KeyboardInterrupt
+        self.made.append(first)
+        values = np.arange(first, last, dtype=np.float32)[:, None] + [0, 1]
+        return Part(values, {first: "bad"} if first == 3 else {})
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        growing(tmp_path).fill(Maker(dies=2), quiet)
+    again, maker = growing(tmp_path), Maker()
+    again.fill(maker, quiet)
+    assert maker.made == [6, 9]
+    assert again.array()[:, 0].tolist() == list(range(10))
+    assert again.bad == {3: "bad"}
+
+
+@pytest.mark.parametrize("harm", ["bit", "cut", "journal", "gone", "header"])
+def test_what_was_harmed_is_computed_again(tmp_path: Path, harm: str) -> None:
+    first = growing(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        first.fill(Maker(dies=3), quiet)
+    body = bytearray(first.rows.read_bytes())
+    if harm == "bit":
+        body[-25] ^= 1  # in the third part
+        first.rows.write_bytes(body)
+    elif harm == "cut":
+        first.rows.write_bytes(body[:-30])
+    elif harm == "journal":
+        first.journal.write_text(first.journal.read_text()[:-5])
+    elif harm == "gone":
+        first.rows.unlink()
+    else:
+        first.rows.write_bytes(b"no numpy" + body[8:])
+    again, maker = growing(tmp_path), Maker()
+    again.fill(maker, quiet)
+    assert again.array()[:, 0].tolist() == list(range(10))
+    expected = {"bit": [3, 6, 9], "cut": [3, 6, 9], "journal": [6, 9]}
+    assert maker.made == expected.get(harm, [0, 3, 6, 9])
+
+
+def test_parts_of_other_weights_are_no_start(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        growing(tmp_path).fill(Maker(dies=2), quiet)
+    maker = Maker()
+    growing(tmp_path, "other").fill(maker, quiet)
+    assert maker.made == [0, 3, 6, 9]
+
+
+KILLED = """
+import os, sys, zoo.clusters.rows as rows
+from zoo.clusters import assign, features
+from zoo.clusters.model import find
+from pathlib import Path
+def told(what):
+    return lambda done, total: os.kill(os.getpid(), 9) if done >= 8 and sys.argv[4] == "kill" else None
+assign.Told = told
+class Small(rows.Growing):
+    def __init__(self, *words): super().__init__(*words, part=4)
+features.Growing = Small
+assign.embed(find(sys.argv[1], Path("home")), assign.Asked(Path(sys.argv[2]), Path(sys.argv[3])), "avg")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_to_the_same_bits(model: Path, images: Path, tmp_path: Path) -> None:
+    def run(out: str, how: str) -> int:
+        words = [sys.executable, "-c", KILLED, str(model), str(images), str(tmp_path / out), how]
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        return subprocess.run(words, env=env, check=False, cwd=tmp_path).returncode
+
+    assert run("killed.npy", "kill") == -signal.SIGKILL
+    assert len((tmp_path / ".killed.npy.journal").read_text().splitlines()) == 3
+    assert run("killed.npy", "go on") == run("whole.npy", "go on") == 0
+    assert (tmp_path / "killed.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_small_parts_and_large_ones_cover_all_rows() -> None:
+    assert [(s.start, s.stop) for s in rows.parts(7, 3)] == [(0, 3), (3, 6), (6, 7)]
+    assert rows.parts(0, 3) == []

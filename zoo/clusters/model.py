@@ -1,0 +1,116 @@
+"""A model by the words that people have for it: a name in a folder of results, or a file of any layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contract.result import Result
+from pretrain.base.faults import Fault, unknown
+from pretrain.base.settings import plain
+from pretrain.nets import checkpoint
+from pretrain.nets.formats.ours import is_ours
+from zoo.store import GIVEN, WEIGHTS, Store
+
+if TYPE_CHECKING:
+    from pretrain.nets.backbone import Backbone
+    from pretrain.nets.clusters import Clustering
+
+KEPT = "clusters.safetensors"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A backbone in eval mode on the CPU. identity: what of its weights decides a number; clustering: what
+    its method left beside it, None where there is nothing; kept: the digest of that.
+    """
+
+    path: Path
+    backbone: Backbone
+    identity: dict[str, Any]
+    clustering: Clustering | None
+    kept: str = ""
+
+
+def find(model: str | Path, home: Path, seed: int = 0) -> Model:
+    """The model of a name or file. Raises Fault as `weights` and the readers of checkpoints do."""
+    path = weights(model, home, seed)
+    backbone, identity = opened(path)
+    return Model(path, backbone, identity, *_beside(path, str(identity["weights"])))
+
+
+def weights(model: str | Path, home: Path, seed: int = 0) -> Path:
+    """The file of a model: itself where it is one, else that of the newest pretraining of this name and seed
+    in a folder of results. Raises Fault (data-missing, bad-config) where there is none.
+    """
+    path = Path(model)
+    if path.is_file():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise Fault("data-missing", f"checkpoint {path} is not there")
+    store, name = Store(home), str(model)
+    found = _trained(store, name, seed) or _given(store, name)
+    if found is not None:
+        return found
+    known = [known.name for known in store.models()]
+    if not known:
+        said = f"expected '{name}' or another model, found none; run `zoo run {name}` with --out {home} first"
+        raise Fault("data-missing", f"{home}: {said}, or name a checkpoint file")
+    if name in known:
+        said = (
+            f"its weights of seed {seed} are not in {home}; train them with `zoo run {name} --seeds {seed}`"
+        )
+        raise Fault("data-missing", f"model '{name}': {said}, or name its checkpoint file")
+    raise unknown("model", name, known, str(home))
+
+
+def _trained(store: Store, name: str, seed: int) -> Path | None:
+    found = [
+        (record.time.get("end", ""), folder / WEIGHTS)
+        for folder, record in store.pretrainings()
+        if _is(record, name) and record.seed == seed and record.status == "ok"
+    ]
+    return next((path for _, path in sorted(found, reverse=True) if path.exists()), None)
+
+
+def _is(record: Result, name: str) -> bool:
+    return name in (record.model.get("name"), record.model.get("recipe"))
+
+
+def _given(store: Store, name: str) -> Path | None:
+    """The copy of a file of the user's that was evaluated under this name, where one was made."""
+    digests = {
+        r.model.get("weights_sha256") for _, r in store.results(name) if r.model.get("method") == GIVEN
+    }
+    files = sorted(store.weights.glob("*.safetensors")) if digests else []
+    return next((path for path in files if checkpoint.describe(path).sha256 in digests), None)
+
+
+def opened(path: Path) -> tuple[Backbone, dict[str, Any]]:
+    """The backbone of a file of any layout, and its identity. Raises Fault."""
+    if is_ours(path):
+        return checkpoint.load(path), checkpoint.describe(path).identity()
+    from pretrain.nets.formats.reading import read
+
+    loaded = read(path)
+    identity = {"weights": loaded.sha256, "arch": loaded.arch, "input": plain(loaded.backbone.input)}
+    return loaded.backbone.eval(), identity
+
+
+def _beside(path: Path, digest: str) -> tuple[Clustering | None, str]:
+    """The clusters beside a weights file with their digest, None where there are none. Raises Fault where
+    they are of others.
+    """
+    place = path.with_name(KEPT)
+    if not place.exists():
+        return None, ""
+    from pretrain.nets import clusters
+
+    if clusters.describe(place).backbone == digest:
+        meta, clustering = clusters.load(place)
+        return clustering, meta.sha256
+    if path.name != WEIGHTS:  # a file that happens to lie in a model's folder
+        return None, ""
+    said = f"it belongs to other weights than {path}; delete it, or give --clusters K"
+    raise Fault("weights-mismatch", f"{place}: {said}")
