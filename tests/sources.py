@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.contract.protocol import PACKAGE, catalogue
 from pretrain.base import registry
 from pretrain.base.source import source
-from zoo.suites.suite import METHODS, VARIANTS, recipes
+from zoo.suites.suite import METHODS, recipes
 
 FILE = Path(__file__).parent / "golden" / "sources.json"
 Accepted = dict[str, dict[str, object]]  # name -> version(s) and source
@@ -26,7 +26,7 @@ def current() -> Accepted:
     }
     methods = {
         name: {
-            "version": {r.name: r.version for variant in VARIANTS for r in recipes(name)[variant]},
+            "version": {r.name: r.version for found in recipes(name).values() for r in found},
             "source": source(f"{METHODS}.{name}.method"),
         }
         for name in registry.names(METHODS)

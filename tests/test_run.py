@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.contract import result
 from tests import golden, scenes
+from zoo.suites.suite import FLOORS
 
 pytestmark = pytest.mark.slow  # whole commands, a process each
 ALL = ("run", "odc", "--all-benchmarks", "--suite", "smoke")
@@ -52,19 +53,31 @@ def test_every_cell_holds_a_number_or_a_reason(home: Path) -> None:
     assert all((home / link).exists() for link in links)
 
 
-def test_numbers_are_the_accepted_ones(home: Path) -> None:
-    """A change that moves a number fails here until `make golden` accepts it on purpose."""
-    accepted, found = golden.accepted(), golden.collect(home)
+def test_every_accepted_number_is_still_there_and_no_other(home: Path) -> None:
     shapes = [
-        {m: {p: set(v) for p, v in x.numbers.items()} for m, x in every.items()}
-        for every in (accepted, found)
+        {model: {name: set(scores) for name, scores in one.numbers.items()} for model, one in every.items()}
+        for every in (golden.accepted(), golden.collect(home))
     ]
     assert shapes[0] == shapes[1]
-    same = all(found[model].weights == weights for model, (weights, _) in accepted.items())
+
+
+def test_untrained_weights_are_the_accepted_ones(home: Path) -> None:
+    """They are drawn, on every processor alike: other ones make every number of `random` another."""
+    accepted, found = golden.accepted(), golden.collect(home)
+    for model in FLOORS:
+        assert found[model].weights == accepted[model].weights, model
+
+
+def test_the_accepted_weights_have_the_accepted_numbers(home: Path) -> None:
+    """A change that moves a number fails here until `make accept` accepts it on purpose."""
+    accepted, found = golden.accepted(), golden.collect(home)
+    others = [f"{m} {found[m].weights[:12]}" for m in accepted if found[m].weights != accepted[m].weights]
+    if others:  # the arithmetic differs: `make gate` knows how far a number may move then
+        pytest.skip(f"training has left other weights than the accepted ones here: {', '.join(others)}")
     for model, (_, protocols) in accepted.items():
         for protocol, metrics in protocols.items():
             for name, value in metrics.items():
-                expected = pytest.approx(value, abs=golden.tolerance(model, same))
+                expected = pytest.approx(value, abs=golden.SAME)
                 assert found[model].numbers[protocol][name] == expected, (model, protocol, name)
 
 
