@@ -16,13 +16,18 @@ from pretrain.base import dist
 
 def run(worker: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:
     """What worker(*arguments) returned in each process, in rank order; tensors and plain containers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     # Forking saves seconds of imports; with one thread a child never waits for its parent's thread pool.
     passed = (worker, world, port, folder, arguments)
     torch.multiprocessing.start_processes(_process, passed, nprocs=world, start_method="fork")
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _process(

@@ -14,7 +14,15 @@ from pretrain.base.faults import Fault, Reason, printable
 from zoo.plan.job import FULL
 
 # Of a terminal, a lost connection, a scheduler that takes the machine back.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT)
+SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGQUIT,
+    signal.SIGXCPU,
+)
 CODES: dict[Reason, int] = {"data-missing": 4, "dependency-missing": 4, "disk-full": FULL}
 WRONG_USAGE = 2
 

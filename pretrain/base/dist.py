@@ -17,6 +17,7 @@ import torch
 import torch.distributed as tdist
 from torch import Tensor
 
+from pretrain.base import watch
 from pretrain.base.faults import Fault
 
 T = TypeVar("T")
@@ -24,13 +25,17 @@ T = TypeVar("T")
 # gloo sums neither bool nor, in older versions, 16-bit floats; half precision would also round at every hop.
 _SUMMED_AS = {torch.bool: torch.int32, torch.bfloat16: torch.float32, torch.float16: torch.float32}
 _HASH_WORDS = 1 << 22  # 32 MiB of a tensor hashed at a time
+FORCED = "ZOO_FORCE_DDP"  # environment: 1 makes one process a group, so that it runs the code of several
+_WATCHES: list[watch.Watch] = []  # of the group that this process is in
 
 
 def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
     """The device of this process, after joining the group that torchrun's environment describes, if any.
 
-    gloo on the CPU, NCCL on CUDA, where rank r of a node takes GPU LOCAL_RANK. Raises Fault if the
-    environment announces several processes but not how to meet them.
+    gloo on the CPU, NCCL on CUDA, where rank r of a node takes GPU LOCAL_RANK. From then on the ranks watch
+    each other, see `watch`. Where `ZOO_FORCE_DDP=1` one process forms a group of its own: every collective,
+    DDP and synchronised batch norm then run as among several. Raises Fault if the environment announces
+    several processes but not how to meet them.
     """
     device = torch.device(device)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -38,6 +43,10 @@ def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
         local = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else device.index or 0
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if not several and os.environ.get(FORCED) == "1" and not grouped():
+        alone = tdist.HashStore()  # type: ignore[attr-defined]
+        tdist.init_process_group(backend, store=alone, rank=0, world_size=1)
     if several:
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
         if missing:
@@ -45,8 +54,8 @@ def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
             raise Fault(
                 "bad-config", f"WORLD_SIZE announces several processes but {unset} is not set; use torchrun"
             )
-        backend = "nccl" if device.type == "cuda" else "gloo"
         tdist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        _WATCHES.extend(filter(None, [watch.begin(rank(), world_size())]))
     return device
 
 
@@ -64,23 +73,26 @@ def group(kind: str) -> Iterator[torch.device]:
 
 def stop() -> None:
     """Leaves the process group; nothing where there is none."""
-    if _grouped():
+    while _WATCHES:
+        _WATCHES.pop().close()
+    if grouped():
         tdist.destroy_process_group()
 
 
 def rank() -> int:
     """Number of this process, 0 on one process."""
-    return tdist.get_rank() if _grouped() else 0
+    return tdist.get_rank() if grouped() else 0
 
 
 def world_size() -> int:
     """How many processes there are."""
-    return tdist.get_world_size() if _grouped() else 1
+    return tdist.get_world_size() if grouped() else 1
 
 
 def barrier() -> None:
     """Returns when every process has arrived."""
-    if world_size() > 1:
+    if grouped():
+        watch.went_on()
         tdist.barrier()
 
 
@@ -88,8 +100,9 @@ def all_reduce_sum_(tensor: Tensor) -> Tensor:
     """`tensor`, overwritten by its sum over the processes:
     logical or for bool, 16-bit floats rounded once.
     """
-    if world_size() == 1:
+    if not grouped():
         return tensor
+    watch.went_on()
     buffer = tensor.to(_SUMMED_AS.get(tensor.dtype, tensor.dtype)).contiguous()
     tdist.all_reduce(buffer)
     return tensor if buffer is tensor else tensor.copy_(buffer)
@@ -101,8 +114,9 @@ def all_gather_rows(tensor: Tensor, equal: bool = False) -> Tensor:
     n_r may differ between processes; the sizes are then exchanged first, which costs a second collective and
     a host synchronisation. `equal` promises equal sizes and saves both.
     """
-    if world_size() == 1:
+    if not grouped():
         return tensor
+    watch.went_on()
     sizes = [len(tensor)] * world_size() if equal else _sizes(tensor)
     width = math.prod(tensor.shape[1:])
     rows = _bytes(tensor.detach().reshape(len(tensor), width))
@@ -117,8 +131,9 @@ def all_gather_rows(tensor: Tensor, equal: bool = False) -> Tensor:
 
 def broadcast_(tensor: Tensor, src: int = 0) -> Tensor:
     """`tensor`, overwritten by the bytes that process `src` holds."""
-    if world_size() == 1:
+    if not grouped():
         return tensor
+    watch.went_on()
     buffer = tensor.detach().contiguous()
     tdist.broadcast(_bytes(buffer.reshape(-1)), src)
     if buffer.data_ptr() != tensor.data_ptr():
@@ -128,8 +143,9 @@ def broadcast_(tensor: Tensor, src: int = 0) -> Tensor:
 
 def gather_object(obj: T) -> list[T]:
     """The object of every process, in rank order, on every process (pickled: for small things)."""
-    if world_size() == 1:
+    if not grouped():
         return [obj]
+    watch.went_on()
     every: list[Any] = [None] * world_size()
     tdist.all_gather_object(every, obj)
     return every
@@ -145,9 +161,10 @@ def assert_replicated(tensor: Tensor, name: str) -> None:
 
     16 bytes travel: the largest hash h, and the largest ~h, which is the complement of the smallest.
     """
-    if world_size() == 1:
+    if not grouped():
         return
     h = hash64(tensor)
+    watch.went_on()
     extremes = torch.stack([h, ~h])
     tdist.all_reduce(extremes, op=tdist.ReduceOp.MAX)
     if not bool(extremes[0] == ~extremes[1]):
@@ -188,7 +205,8 @@ def _shift(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _grouped() -> bool:
+def grouped() -> bool:
+    """Whether this process is in a group: of several, or of itself alone where that is forced."""
     return tdist.is_available() and tdist.is_initialized()
 
 

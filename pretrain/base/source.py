@@ -16,7 +16,7 @@ from pretrain.base.identity import digest
 
 OURS = ("benchmarks", "pretrain")
 # Only carries and describes: changes of these move no number.
-BESIDES = ("pretrain.base", "benchmarks.contract")
+BESIDES = ("pretrain.base", "benchmarks.contract", "benchmarks.pictures")
 
 
 def source(module: str) -> str:

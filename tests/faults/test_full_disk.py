@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from tests.faults import commands
 
 SIZE = 2 << 20  # bytes of the file system
 
@@ -51,6 +52,7 @@ def by_text(path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [by_numpy, by_torch, by_safetensors, by_text])
+@pytest.mark.case(13)
 def test_a_full_disk_is_called_by_its_name(small: Path, save: Callable[[Path], None]) -> None:
     kept = small / "kept.json"
     files.write_text(kept, "finished")
@@ -76,6 +78,29 @@ def test_what_fails_for_another_reason_is_not_called_a_full_disk(
         files.write(tmp_path / "new", broken)
 
 
+@pytest.mark.slow
+@pytest.mark.case(13)
+def test_a_command_on_a_full_disk_is_exit_6_and_goes_on_once_there_is_room(
+    small: Path, tmp_path: Path
+) -> None:
+    suite = commands.suite(tmp_path)
+    first = commands.zoo(suite, "run", "random", "--benchmarks", "clustering", out=small)
+    assert first.returncode == 0, first.stderr
+    kept = {path: path.read_bytes() for path in small.glob("results/random/*/*/result.json")}
+    assert kept
+    full = commands.zoo(suite, "run", "odc", "--all-benchmarks", out=small)
+    assert full.returncode == 6, full.stderr
+    assert "disk-full: no space to write " in full.stderr
+    assert "MiB free); free some and run again" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert not list(small.glob("**/.*.part"))
+    assert {path: path.read_bytes() for path in kept} == kept
+    subprocess.run(["mount", "-o", "remount,size=64M", str(small)], check=True)
+    done = commands.zoo(suite, "run", "odc", "--all-benchmarks", out=small)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.case(14)
 def test_a_read_only_share_is_said(small: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     with pytest.raises(
@@ -84,6 +109,7 @@ def test_a_read_only_share_is_said(small: Path) -> None:
         files.write_text(small / "new", "text")
 
 
+@pytest.mark.case(1)
 def test_what_a_killed_writer_left_goes(tmp_path: Path) -> None:
     left, kept = tmp_path / f".state.pt.{os.getpid()}.part", tmp_path / "state.pt"
     left.touch()

@@ -188,6 +188,7 @@ def png(path: Path, width: int, height: int, *more: bytes) -> Path:
 
 @pytest.mark.parametrize("side", [10_000, 14_000, 60_000])
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.case(16)
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
     path = png(tmp_path / "a.png", side, side)
     path.write_bytes(path.read_bytes() + b"behind the end")  # which asks for a look at the pixels
@@ -196,6 +197,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: P
     refused(raised, "data-corrupt", path)
 
 
+@pytest.mark.case(16)
 def test_a_text_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(80_000_000)))
     path = png(tmp_path / "a.png", 4, 4, text)

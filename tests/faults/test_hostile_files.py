@@ -40,6 +40,7 @@ SUITES = {
 
 
 @pytest.mark.parametrize("name", SUITES)
+@pytest.mark.case(36)
 def test_a_suite_file_that_cannot_be_used_is_named(tmp_path: Path, name: str) -> None:
     text, path = SUITES[name], tmp_path / "own.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -68,6 +69,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.case(36, 39)
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / "result.json"
     path.write_bytes(RECORDS[name])

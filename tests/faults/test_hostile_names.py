@@ -16,6 +16,7 @@ from reports.tables.fill import Filled
 from tests.faults.hostile import EVIL
 
 
+@pytest.mark.case(37)
 def test_a_message_is_printable_bounded_and_the_same_after_a_journey() -> None:
     fault = Fault("data-corrupt", f"{EVIL} line one\nline two" + "x" * 99_999 + "the end")
     assert all(c.isprintable() or c == "\n" for c in str(fault))
@@ -58,6 +59,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.case(37)
 def test_a_name_cannot_leave_its_cell(tmp_path: Path, name: str) -> None:
     row = cells.Row(NAMES[name], tmp_path / "a(b|c) `d`.json", NAMES[name], {})
     filled = Filled(Table(heading="Table"), ("Model", "Config"), [cells.identity(row)], [NAMES[name]])

@@ -139,6 +139,7 @@ def planted(weights: Path, data: Path, tmp_path: Path, trained: Path) -> tuple[J
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.case(34)
 def test_a_planted_state_is_refused(tmp_path: Path, trained: Path, name: str) -> None:
     from benchmarks.mm.worker import resume
 
@@ -154,6 +155,7 @@ def test_a_planted_state_is_refused(tmp_path: Path, trained: Path, name: str) ->
 
 
 @pytest.mark.parametrize("write", [reduced, by_getattr, no_schedule])
+@pytest.mark.case(34)
 def test_a_job_with_a_planted_state_runs_nothing_of_it(
     weights: Path,  # noqa: F811
     data: Path,  # noqa: F811

@@ -77,6 +77,7 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", METAS)
+@pytest.mark.case(36)
 def test_metadata_out_of_bounds_is_refused(saved: Path, name: str) -> None:
     change, said = METAS[name]
     head, tensors = header(saved)
@@ -89,6 +90,7 @@ def test_metadata_out_of_bounds_is_refused(saved: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", [DEEP, LONG, "\0", "", '{"sha256": NaN}'])
+@pytest.mark.case(36)
 def test_metadata_that_is_no_json_is_refused(saved: Path, text: str) -> None:
     head, tensors = header(saved)
     head["__metadata__"]["meta"] = text
@@ -132,6 +134,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.case(36)
 def test_a_layout_that_lies_is_refused(saved: Path, name: str) -> None:
     head, tensors = header(saved)
     LAYOUTS[name](head)
@@ -183,6 +186,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("name", CONTENTS)
+@pytest.mark.case(8, 36)
 def test_what_is_no_weights_file_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "backbone.safetensors"
     path.write_bytes(CONTENTS[name])

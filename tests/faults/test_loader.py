@@ -25,6 +25,7 @@ def split(tmp_path: Path) -> Split:
     return dataset.find("imagenet").split(scenes.folder(tmp_path / "images", per_class=40), "train")
 
 
+@pytest.mark.case(15)
 def test_a_killed_worker_is_a_fault_that_names_what_was_read(
     split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +45,7 @@ def test_a_killed_worker_is_a_fault_that_names_what_was_read(
     assert loader.worker_killed(RuntimeError("something else")) is None
 
 
+@pytest.mark.case(18)
 def test_memory_is_bounded_by_what_is_held_not_by_the_first_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

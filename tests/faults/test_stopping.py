@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import scenes
+from zoo.stopping import SIGNALS
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGQUIT)
+STOPS = tuple(SIGNALS)
 
 
 @pytest.fixture
@@ -60,6 +61,7 @@ def children(marker: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STOPS)
+@pytest.mark.case(20)
 def test_every_signal_ends_in_order(own: Path, number: signal.Signals) -> None:
     process = start(own)
     training(own)
@@ -74,6 +76,7 @@ def test_every_signal_ends_in_order(own: Path, number: signal.Signals) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.case(20)
 def test_the_local_engine_leaves_no_orphan_and_the_next_command_goes_on(
     own: Path, number: signal.Signals
 ) -> None:

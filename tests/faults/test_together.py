@@ -35,6 +35,7 @@ def command(suite: Path, *words: str, launcher: tuple[str, ...] = ()) -> list[st
 
 
 @pytest.mark.slow
+@pytest.mark.case(23)
 def test_two_commands_at_once_share_the_work(own: Path) -> None:
     logs = [own.parent / f"{i}.log" for i in (1, 2)]
     started = []
@@ -50,6 +51,7 @@ def test_two_commands_at_once_share_the_work(own: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.case(19)
 def test_a_fault_of_one_rank_ends_all_with_that_fault_as_the_record(own: Path) -> None:
     """An image that only one of two processes reads cannot be decoded."""
     (own.parent / "images" / "train" / "class2" / "015.png").write_bytes(b"\x89PNG not really")
@@ -69,6 +71,31 @@ def test_a_fault_of_one_rank_ends_all_with_that_fault_as_the_record(own: Path) -
     assert (record["status"], record["reason"]) == ("failed", "data-corrupt")
     assert "015.png cannot be decoded" in record["message"]
     assert done.stderr.count("data-corrupt: ") == 1, "one line, not one per process"
+
+
+@pytest.mark.slow
+@pytest.mark.case(24, 25)
+def test_two_commands_of_different_benchmarks_lose_no_record_and_no_row(own: Path) -> None:
+    """A third one reads the page all the while: it is always whole."""
+    own.write_text(own.read_text().replace("['clustering']", "['clustering', 'imagenet_knn']"))
+    logs, started = [own.parent / f"{i}.log" for i in (1, 2)], []
+    for log, benchmark in zip(logs, ("clustering", "imagenet_knn"), strict=True):
+        with log.open("w") as file:
+            argv = command(own, "--benchmarks", benchmark)
+            started.append(subprocess.Popen(argv, stdout=file, stderr=file, env=ENVIRONMENT))
+    page, seen = own.parent / "out" / "tables.md", set()
+    while any(process.poll() is None for process in started):
+        if page.exists():
+            seen.add(page.read_text())
+        time.sleep(0.005)
+    assert [process.returncode for process in started] == [0, 0], [log.read_text() for log in logs]
+    assert len(list(own.parent.glob("out/results/*/*/*/result.json"))) == 2
+    assert all(text.startswith("# ") and text.endswith("\n") for text in seen)
+    report = [sys.executable, "-m", "zoo", "report", "--suite", str(own), "--out", str(own.parent / "out")]
+    subprocess.run(report, check=True, capture_output=True, env=ENVIRONMENT)
+    text = page.read_text()
+    assert "Clustering of Frozen Features" in text
+    assert "Nearest-Neighbor" in text
 
 
 @pytest.mark.slow

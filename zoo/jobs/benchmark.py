@@ -7,8 +7,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.contract import pictures
 from benchmarks.contract.task import Outcome, Task
-from pretrain.base import files
+from benchmarks.mm.bridge import keep
+from benchmarks.pictures.kept import take
+from pretrain.base import dist, files
 from pretrain.base.faults import Fault
 from pretrain.base.numerics import numerics
 from pretrain.data.split import require_same_classes
@@ -27,7 +30,8 @@ def run(job: Job, place: Place) -> Outcome:
     assert path is not None
     assert folder is not None
     assert job.identity is not None
-    backbone = checkpoint.load(path).to(place.device).to(memory_format=torch.channels_last)
+    backbone = checkpoint.load(path) if place.backbone is None else place.backbone
+    backbone = backbone.to(place.device).to(memory_format=torch.channels_last)
     splits = {role: place.datasets.split(reference) for role, reference in protocol.data.items()}
     require_same_classes(splits)
     work = folder / "work"
@@ -53,7 +57,10 @@ def run(job: Job, place: Place) -> Outcome:
         raise Fault(
             "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
         )
-    shutil.rmtree(work)
+    dist.barrier()
+    if dist.rank() == 0:
+        take(work, folder, (pictures.FOLDER, keep.FOLDER))
+        shutil.rmtree(work)
     excluded = {role: split.excluded for role, split in splits.items() if split.excluded}
     more: dict[str, Any] = {"images_left_out": excluded} if excluded else {}
     told = checkpoint.describe(path).origin.get("warnings", [])

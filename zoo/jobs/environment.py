@@ -1,9 +1,8 @@
-"""Versions, hardware and memory of this process: recorded, never part of a key."""
+"""Versions and hardware of this process: recorded, never part of a key."""
 
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -30,16 +29,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
-
-
-def memory() -> dict[str, float]:
-    """Peaks so far, in MiB."""
-    import torch
-
-    found = {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    if torch.cuda.is_available():
-        found["peak_gpu_mib"] = torch.cuda.max_memory_allocated() / 2**20
-    return found
 
 
 def _git(*words: str) -> str | None:

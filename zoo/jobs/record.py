@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,19 +19,21 @@ from benchmarks.contract.protocol import PACKAGE
 from benchmarks.contract.result import Result
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome
-from pretrain.base import dist, files
+from pretrain.base import dist, files, watch
 from pretrain.base.faults import Fault, Reason
 from pretrain.base.settings import plain
 from pretrain.base.source import source
 from pretrain.data.loader import worker_killed
 from pretrain.nets import checkpoint
 from pretrain.nets.checkpoint import Meta
-from zoo.jobs.environment import environment, memory
+from zoo.jobs.cost import metered
+from zoo.jobs.environment import environment
 from zoo.plan.job import Job
 from zoo.store import GIVEN
 from zoo.suites.suite import METHODS, Trained
 
 FIRST = "fault.txt"  # of several processes: the fault of the one that failed first
+NO_MEMORY = "DefaultCPUAllocator"  # torch's word for it, in a RuntimeError
 
 
 @dataclass
@@ -56,21 +57,33 @@ def recording(job: Job, suite: str) -> Iterator[Recording]:
     """
     assert job.folder is not None
     _tidy(job.folder)
-    started, clock, found = datetime.now(UTC), time.perf_counter(), Recording()
-    first = True
-    try:
-        yield found
-    except Exception as error:
-        found.fault = explained(error, job.folder)
-        first = dist.world_size() == 1 or _is_first(found.fault, job.folder)
-    cost = {"wall_s": time.perf_counter() - clock}
-    record = made(job, suite, started, found.fault, **found.outcome._asdict(), cost=cost)
-    writes = first if found.fault is not None else dist.rank() == 0
-    found.record = keep(job, record) if writes else record
+    started, found, first = datetime.now(UTC), Recording(), True
+    with metered(job.folder if dist.rank() == 0 else None) as meter:
+
+        def given_up(fault: Fault) -> None:
+            """Another process is silent: this one ends while it waits for it."""
+            if _is_first(fault, job):
+                keep(job, made(job, suite, started, fault, cost=meter.costs()))
+                _say(fault)
+
+        try:
+            with watch.told(given_up):
+                yield found
+        except Exception as error:
+            found.fault = explained(error, job.folder)
+            first = dist.world_size() == 1 or _is_first(found.fault, job)
+        record = made(job, suite, started, found.fault, **found.outcome._asdict(), cost=meter.costs())
+        writes = first if found.fault is not None else dist.rank() == 0
+        found.record = keep(job, record) if writes else record
+        meter.close(done=found.record.status == "ok")
     if found.fault is not None and dist.world_size() > 1:
         if first:
-            print(f"process {dist.rank()}: {found.fault.reason}: {found.fault}", file=sys.stderr)
+            _say(found.fault)
         raise SystemExit(1)
+
+
+def _say(fault: Fault) -> None:
+    print(f"process {dist.rank()}: {fault.reason}: {fault}", file=sys.stderr, flush=True)
 
 
 def _tidy(folder: Path) -> None:
@@ -83,10 +96,11 @@ def _tidy(folder: Path) -> None:
     dist.barrier()
 
 
-def _is_first(fault: Fault, folder: Path) -> bool:
+def _is_first(fault: Fault, job: Job) -> bool:
     """Whether no other process has failed before this one."""
+    assert job.folder is not None
     try:
-        with files.explained(folder), (folder / FIRST).open("x", encoding="utf-8") as file:
+        with files.explained(job.folder), (job.folder / FIRST).open("x", encoding="utf-8") as file:
             file.write(f"{fault.reason}: {fault}")
     except FileExistsError:
         return False
@@ -120,7 +134,7 @@ def made(
         missing={} if fault else dict(missing),
         facts={} if fault else dict(facts),
         env=environment(),
-        cost={**cost, **memory()},
+        cost=dict(cost),
         time={"start": started.isoformat(), "end": datetime.now(UTC).isoformat()},
     )
 
@@ -137,8 +151,10 @@ def explained(error: Exception, folder: Path) -> Fault:
     if isinstance(error, ValidationError) and error.title == Score.__name__:
         wrong = error.errors()[0]
         return Fault("nan", f"{wrong['loc'][-1]} of a score: {wrong['msg'].lower()}, got {wrong['input']}")
-    if isinstance(error, MemoryError):
-        return Fault("oom-host", f"the machine ran out of memory ({error})")
+    if isinstance(error, MemoryError) or NO_MEMORY in str(error):
+        said = str(error).rpartition(NO_MEMORY)[2].strip(" :.") or "an allocation failed"
+        advice = "free some, or run where there is more"
+        return Fault("oom-host", f"the machine ran out of memory ({said}); {advice}")
     reason: Reason = "internal"
     message = f"{type(error).__name__}: {error}"
     with suppress(OSError):  # a full disk: the sentence alone has to do

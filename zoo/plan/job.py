@@ -113,8 +113,8 @@ class Plan:
         return next(mine for mine in self.jobs if same(mine, job))
 
     def trainings_first(self) -> list[Job]:
-        """Every pretraining, then every benchmark."""
-        return sorted(self.jobs, key=lambda job: job.protocol is not None)
+        """Every pretraining, then the benchmarks that all processes compute together, then the others."""
+        return sorted(self.jobs, key=lambda job: 0 if job.protocol is None else 2 - job.protocol.together)
 
     def benchmarks_of(self, pretraining: Job) -> list[Job]:
         """The benchmarks that wait for a pretraining."""

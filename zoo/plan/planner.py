@@ -16,6 +16,7 @@ from benchmarks.contract.result import Result
 from pretrain.base.faults import Fault
 from pretrain.base.identity import digest
 from pretrain.nets import checkpoint
+from pretrain.train.adapt import for_images
 from pretrain.train.recipe import decisive
 from zoo.plan.changes import changes
 from zoo.plan.datasets import Datasets
@@ -71,10 +72,13 @@ class Planner:
         if isinstance(entry, Given):
             return self._given(job, entry)
         try:
-            identity = self._run_identity(entry, seed, self._training_data(entry))
+            entry, data = self._training_data(entry)
+            identity = self._run_identity(entry, seed, data)
         except Fault as fault:
             identity = self._run_identity(entry, seed, None)
-            return self._recalled(job, identity, {"data"}, fault) or self._without_data(job, fault)
+            absent = {"data", "recipe"} if entry.recipe.adapts else {"data"}
+            return self._recalled(job, identity, absent, fault) or self._without_data(job, fault)
+        job = replace(job, entry=entry)
         folder = self.store.model(entry.name, seed, digest(identity))
         job = replace(job, identity=identity, folder=folder, weights=folder / WEIGHTS)
         job = self._judged(job)
@@ -82,13 +86,16 @@ class Planner:
             return replace(job, state="todo", note=f"recorded, but its weights {folder / WEIGHTS} are gone")
         return job
 
-    def _training_data(self, entry: Trained) -> str | None:
-        """Fingerprint of what a model is trained on. Raises Fault where that is missing or unfit."""
+    def _training_data(self, entry: Trained) -> tuple[Trained, str | None]:
+        """The model as it adapts to what it is trained on, and the fingerprint of that. Raises Fault where
+        that is missing or unfit.
+        """
         if not entry.recipe.epochs:
-            return None
+            return entry, None
         found = self.datasets.identity(self.request.suite.pretrained_on)
-        entry.recipe.fits(found.images, found.classes)
-        return found.fingerprint
+        recipe, said = for_images(entry.recipe, found.images)
+        recipe.fits(found.images, found.classes)
+        return replace(entry, recipe=recipe, notes=(*entry.notes, *said)), found.fingerprint
 
     def _run_identity(self, entry: Trained, seed: int, data: str | None) -> dict[str, Any]:
         """What decides the weights of a model."""

@@ -9,12 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from pretrain.base.settings import lines, plain
+from zoo.plan import space
+from zoo.plan.datasets import Datasets
 from zoo.plan.job import STATES, Job, Plan
 from zoo.suites.suite import Trained
 
 
-def show(plan: Plan, as_json: bool, settings: bool = False, again: bool = False) -> None:
-    """Prints the plan; again: what is done is to be done once more."""
+def show(
+    plan: Plan, as_json: bool, settings: bool = False, again: bool = False, datasets: Datasets | None = None
+) -> None:
+    """Prints the plan; again: what is done is to be done once more; datasets: also the space it will take."""
     if again:
         plan = replace(plan, jobs=tuple(_again(job) for job in plan))
     if as_json:
@@ -30,6 +34,8 @@ def show(plan: Plan, as_json: bool, settings: bool = False, again: bool = False)
                 print(f"          {path} = {json.dumps(value)}")
     counts = Counter(job.state for job in plan)
     print(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
+    if datasets and (said := space.sentence(plan, datasets)):
+        print(said)
 
 
 def _again(job: Job) -> Job:
