@@ -42,6 +42,7 @@ def balanced(k: int) -> Tensor:
 @pytest.mark.parametrize(
     ("n", "k_a", "k_b", "kept"), [(500, 10, 7, 0.5), (3000, 200, 150, 0.9), (3000, 40, 3, 0.0)]
 )
+@pytest.mark.case(43)
 def test_equals_scikit_learn(n: int, k_a: int, k_b: int, kept: float, dtype: torch.dtype) -> None:
     a, b = (labels.to(dtype) for labels in related(n, k_a, k_b, kept))
     x, y = a.numpy(), b.numpy()

@@ -43,12 +43,14 @@ def test_there_is_nothing_to_say_of_sound_weights_and_data(datasets: Datasets) -
     assert found(datasets) == []
 
 
+@pytest.mark.case(10)
 def test_dead_weights_and_the_features_they_give_are_said(datasets: Datasets) -> None:
     zero, same = found(datasets, dead="conv1.weight")
     assert "weights are all zero, first " in zero
     assert same == "the features of 12 different images of images/val are all the same"
 
 
+@pytest.mark.case(44)
 def test_a_validation_image_that_was_trained_on_is_counted(datasets: Datasets) -> None:
     images = datasets.suite.folder("imagenet")
     shutil.copy(images / "train/class0/000.png", images / "val/class0/000.png")

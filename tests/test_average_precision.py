@@ -64,6 +64,7 @@ def test_interpolated_ap_takes_tied_rows_in_reverse_row_order() -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("levels", [3, 20, 10**9])
+@pytest.mark.case(43)
 def test_columns_equal_the_literal_definition_over_their_valid_rows(kernel: Kernel, levels: int) -> None:
     rng = np.random.default_rng(levels)
     scores = rng.integers(-levels, levels, (60, 25)) / 7

@@ -41,6 +41,8 @@ def test_sound_data_are_0_and_absent_data_4(own: Path, tmp_path: Path) -> None:
     assert checks.show(str(own), None) == 4
 
 
+@pytest.mark.slow
+@pytest.mark.case(16)
 def test_what_was_printed_can_be_left_out(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks.show(str(own), None)
     bad = own.parent / "bad.txt"

@@ -40,6 +40,7 @@ def test_equal_weights_have_equal_hashes_whatever_the_file(saved: Path, tmp_path
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.case(5)
 def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
     data = saved.read_bytes()
     saved.write_bytes(data[: int(len(data) * share)])
@@ -48,6 +49,7 @@ def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
     assert raised.value.reason == "weights-corrupt"
 
 
+@pytest.mark.case(6)
 def test_a_flipped_bit_is_noticed(saved: Path) -> None:
     data = bytearray(saved.read_bytes())
     data[-1000] ^= 1
@@ -65,6 +67,7 @@ def test_a_flipped_bit_is_noticed(saved: Path) -> None:
         (b"", "empty or truncated"),
     ],
 )
+@pytest.mark.case(8, 34)
 def test_what_is_not_a_checkpoint_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(Fault, match=said):
@@ -72,6 +75,7 @@ def test_what_is_not_a_checkpoint_is_named(tmp_path: Path, content: bytes, said:
 
 
 @pytest.mark.parametrize("change", ["drop", "rename", "reshape"])
+@pytest.mark.case(9)
 def test_every_tensor_must_match(saved: Path, change: str) -> None:
     state = load_file(saved)
     header = json.loads(saved.read_bytes()[8 : 8 + int.from_bytes(saved.read_bytes()[:8], "little")])[

@@ -22,7 +22,7 @@ from pretrain.data.sets import imagenet
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
-from tests import scenes
+from tests import gloo, scenes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -78,3 +78,13 @@ def test_ks_that_do_not_rise_from_one_are_refused(ks: list[int]) -> None:
     with pytest.raises(Fault, match="imagenet_knn") as raised:
         override(knn.PAPER[0].settings, {"ks": ks}, "imagenet_knn")
     assert raised.value.reason == "bad-config"
+
+
+def agreements(given: Task) -> dict[str, float]:
+    return {score.name: score.value for score in clustering_run.run(given).scores}
+
+
+def test_processes_cluster_their_rows_and_find_what_one_finds(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("alone", "together")]
+    alone, shared = (task(place, clustering.SMOKE[0], classes=3) for place in places)
+    assert gloo.run(agreements, 3, tmp_path, shared) == [agreements(alone)] * 3

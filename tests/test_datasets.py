@@ -81,6 +81,7 @@ def printed(split: Split, memory: Path) -> str:
     return Fingerprints(memory).of(split.name, lambda: of_split(split)).fingerprint
 
 
+@pytest.mark.case(27)
 def test_a_fingerprint_sees_names_contents_and_labels(tmp_path: Path) -> None:
     root, memory = scenes.folder(tmp_path / "images", per_class=2), tmp_path / "memory"
     split = imagenet.read(root, "train")
@@ -144,6 +145,7 @@ def one(path: Path) -> loader.Loader:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+@pytest.mark.case(16)
 def test_every_colour_mode_is_read_as_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / f"x.{'jpg' if mode == 'CMYK' else 'png'}"
     Image.fromarray(np.full((9, 7, 3), 200, dtype=np.uint8)).convert(mode).save(path)

@@ -44,6 +44,7 @@ def task(root: Path, protocol: Protocol, **settings: Any) -> Task:
     )  # fmt: skip
 
 
+@pytest.mark.case(11)
 def test_a_diverged_point_of_the_grid_is_left_out_and_said(tmp_path: Path) -> None:
     grid: dict[str, Any] = {"lrs": (1e30, 0.01), "head_multipliers": (1,), **SHORT}
     out = semi_run.run(task(tmp_path, semi.SMOKE[0], **grid))
@@ -62,6 +63,7 @@ def test_a_grid_that_diverged_everywhere_fails(tmp_path: Path, honest: bool) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.case(15, 16)
 def test_a_bad_image_is_named_by_workers_too(tmp_path: Path, workers: int) -> None:
     split = imagenet.read(scenes.folder(tmp_path), "train")
     split.path(5).write_bytes(b"no image")

@@ -29,6 +29,7 @@ def test_keep_leaves_a_dead_centroid_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.case(12)
 def test_split_refills_it(metric: Any) -> None:
     x, start = _with_a_dead_centroid()
     start[5] = -x.mean(0)

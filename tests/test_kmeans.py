@@ -130,6 +130,7 @@ def test_first_centroids_are_distinct_rows_that_depend_on_seed_and_position_alon
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.case(11)
 def test_rows_that_are_not_finite_are_refused(bad: float, dtype: torch.dtype) -> None:
     x = torch.ones(9000, 3, dtype=dtype)
     x[8500, 2] = bad
@@ -192,7 +193,8 @@ def _refused(x: Tensor) -> str:
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.case(45)
 def test_the_number_of_processes_does_not_show(world: int, metric: Any, tmp_path: Path) -> None:
     x = gaussian_rows(240, 12, 30)
     k = 70  # more than a shard of four processes holds
@@ -229,6 +231,7 @@ def test_the_gpu_finds_the_same_clusters(metric: Any, precision: Any) -> None:
     assert torch.equal(two_means(x.cuda()).cpu(), two_means(x))
 
 
+@pytest.mark.case(32)
 def test_what_faiss_cannot_do_is_refused() -> None:
     x = torch.randn(20, 3)
     for asked in ({"empty": "keep"}, {"empty": "split", "precision": "bf16"}):

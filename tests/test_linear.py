@@ -23,7 +23,8 @@ from benchmarks.protocols.linear.run import outcome
 from benchmarks.protocols.linear.run import run as run_linear
 from benchmarks.protocols.transfer import protocol as transfer
 from benchmarks.protocols.transfer.run import heads as transfer_heads
-from benchmarks.solvers.heads import Course, Evaluation, Heads, hits, train
+from benchmarks.solvers.classifiers import Heads
+from benchmarks.solvers.heads import Course, Evaluation, hits, train
 from benchmarks.solvers.training import Head, Solver
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed, override
@@ -97,8 +98,8 @@ def test_another_schedule_can_be_asked_for(tmp_path: Path) -> None:
     assert rates(given.average) == pytest.approx([0.4, 0.3, 0.1])
     evaluation = Evaluation(task(tmp_path, replace(LINEAR, settings=given)), linear_heads(given))
     evaluation.train(1)
-    (group,) = evaluation.optimizers["AvgPool"].param_groups
-    assert group["lr"] == pytest.approx(0.3)
+    at = evaluation.solvers.index(given.average)
+    assert evaluation.optimizer.param_groups[at]["lr"] == pytest.approx(0.3)
 
 
 def test_hits_count_the_first_and_the_first_five() -> None:
@@ -118,7 +119,7 @@ def test_heads_have_the_norms_and_sizes_of_their_protocol() -> None:
         assert {name: len(list(norm.parameters())) for name, norm in built.norms.items()} == {
             head.name: 2 * (head.norm == "affine") for head in heads if head.norm != "none"
         }
-        logits = built([MAPS], [head.name for head in heads])
+        logits = built(built.inputs([MAPS], heads), [head.name for head in heads])
         assert [tuple(one.shape) for one in logits] == [(4, 7)] * 7
 
 
@@ -127,7 +128,11 @@ def test_a_head_sees_its_own_map_of_its_own_view() -> None:
     heads = linear_heads(LINEAR.settings)
     built = Heads(heads, MAPS, 7, limit=128).eval()
     logits = dict(
-        zip([head.name for head in heads], built([first, last], [h.name for h in heads]), strict=True)
+        zip(
+            [h.name for h in heads],
+            built(built.inputs([first, last], heads), [h.name for h in heads]),
+            strict=True,
+        )
     )
     pooled = features.pool(first, 128)[3] / (1 + 1e-5) ** 0.5
     expected = {"Feature4": pooled.flatten(1), "AvgPool": last[-1].mean((2, 3))}

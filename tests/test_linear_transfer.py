@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.protocols.transfer import protocol as transfer
 from benchmarks.protocols.transfer.run import heads, outcome
-from benchmarks.solvers.heads import Course, Heads
+from benchmarks.solvers.classifiers import Heads
+from benchmarks.solvers.heads import Course
 from pretrain.train import optim
 
 

@@ -80,6 +80,7 @@ def test_map_is_not_a_copy_of_ap50() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the packages warn when they are imported
+@pytest.mark.case(43)
 def test_voc_ap_equals_mmdets() -> None:
     from benchmarks.mm.worker import ops
 
@@ -120,6 +121,7 @@ def coco(annotations: list[dict[str, Any]]) -> dict[str, Any]:
     return {"info": {}, "images": images, "annotations": numbered, "categories": [{"id": 1, "name": "thing"}]}
 
 
+@pytest.mark.case(43)
 def test_coco_ap_by_hand(tmp_path: Path) -> None:
     # The first box is found exactly, the second with IoU 0.62 (three of ten thresholds), the third detection
     # is wrong. With one of two found at full precision AP is 51/101: recalls 0, 0.01, ..., 0.50.

@@ -86,7 +86,9 @@ def models(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
     return Models(weights, tmp_path_factory.mktemp("work"))
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize(
+    "name", [n if n.startswith("voc07") else pytest.param(n, marks=pytest.mark.slow) for n in PROTOCOLS]
+)
 def test_every_tensor_of_the_checkpoint_is_in_the_model(models: Models, weights: Path, name: str) -> None:
     from benchmarks.mm.worker.backbone import matched
 

@@ -186,6 +186,7 @@ def test_the_module_has_a_spec_and_is_installed_once(mmcv_ops: object) -> None:
     assert sys.modules[ops.NAME] is module
 
 
+@pytest.mark.slow
 def test_a_compiled_module_is_preferred(tmp_path: Path) -> None:
     (tmp_path / "mmcv").mkdir()
     (tmp_path / "mmcv" / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""The local engine gives a foreign trainer every GPU, once those that need one alone have ended."""
+"""The local engine gives what is computed together every GPU, once those that need one alone have ended."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from zoo.show.progress import Display
 from zoo.suites.suite import Given, Suite
 
 PROTOCOLS = catalogue("paper")
-KNN, CLUSTERING = PROTOCOLS["imagenet_knn"], PROTOCOLS["clustering"]
+KNN = PROTOCOLS["imagenet_knn"]
+ALONE, CLUSTERING = (
+    replace(KNN, name="alone", together=False),
+    replace(PROTOCOLS["clustering"], together=False),
+)
 BOXES, MASKS = PROTOCOLS["voc0712_detection"], PROTOCOLS["cityscapes_segmentation"]
 MODEL = Given("mine", Path("backbone.safetensors"))
 
@@ -32,20 +36,23 @@ def job(protocol: Protocol | None) -> Job:
     return Job(MODEL, protocol, 0)
 
 
-@pytest.mark.parametrize(("protocol", "leased"), [(KNN, 1), (BOXES, 3), (MASKS, 3), (None, 3)])
-def test_the_local_engine_leases_foreign_trainers_every_gpu(protocol: Protocol | None, leased: int) -> None:
+@pytest.mark.parametrize(("protocol", "leased"), [(ALONE, 1), (KNN, 3), (BOXES, 3), (MASKS, 3), (None, 3)])
+def test_the_local_engine_leases_what_is_computed_together_every_gpu(
+    protocol: Protocol | None, leased: int
+) -> None:
     slots = ["2", "5", "7"]
     assert local.wanted(job(protocol), slots) == leased
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3"]
     # mm's trainer starts its own
-    assert local.launcher(job(protocol), slots[:leased]) == (launch if protocol is None else [])
+    assert local.launcher(job(protocol), slots[:leased]) == (launch if protocol in (None, KNN) else [])
+    assert local.launcher(job(protocol), slots[:1]) == []
 
 
 def test_jobs_for_every_gpu_wait_for_those_for_one(
     suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = replace(request(suite, tmp_path / "home"), trials=(Trial(MODEL, 0, (0,)),))
-    order = (BOXES, KNN, MASKS, CLUSTERING)
+    order = (BOXES, ALONE, MASKS, CLUSTERING)
     jobs = [
         replace(job(p), folder=tmp_path / p.name, identity={"p": p.name, "data": {}}, note="not computed yet")
         for p in order

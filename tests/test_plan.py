@@ -59,6 +59,7 @@ def test_a_changed_recipe_asks_for_new_weights_and_keeps_the_old_records(
 
 
 @pytest.mark.parametrize("edit", ["longer", "same size", "added", "removed"])
+@pytest.mark.case(27)
 def test_changed_images_make_what_read_them_stale(suite: Suite, tmp_path: Path, edit: str) -> None:
     finish(suite, tmp_path)
     folder = tmp_path / "images" / "val" / "class0"

@@ -40,6 +40,7 @@ def carried_out(suite: Suite, home: Path, orders: Orders = NO_ORDERS) -> Plan:
     return inline.run(made, planner, orders, Display(len(made)))
 
 
+@pytest.mark.case(26)
 def test_the_same_weights_behind_another_preprocessing_are_another_number(
     suite: Suite, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_an_engine_starts_what_is_not_done_and_nothing_without_weights(suite: Su
         ("raise SystemExit(7)", "worker-crash: its process ended with exit code 7"),
     ],
 )
+@pytest.mark.case(18)
 def test_a_child_that_leaves_no_record_gets_a_failed_one(
     suite: Suite, tmp_path: Path, code: str, said: str
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_record_under_another_key_is_not_believed(suite: Suite, tmp_path: Path
     assert (job.state, "is the record of another job" in reason(job)) == ("todo", True)
 
 
+@pytest.mark.case(5)
 def test_damaged_weights_fail_their_benchmarks_and_not_the_plan(suite: Suite, tmp_path: Path) -> None:
     finish(suite, tmp_path)
     next(tmp_path.glob("models/*/backbone.safetensors")).write_bytes(b"PK" * 50)
@@ -149,6 +152,7 @@ def test_damaged_weights_fail_their_benchmarks_and_not_the_plan(suite: Suite, tm
     assert (job.state, job.why and job.why.reason) == ("failed", "weights-corrupt")
 
 
+@pytest.mark.case(14)
 def test_a_folder_that_cannot_be_made_fails_its_job_and_the_others_run(suite: Suite, tmp_path: Path) -> None:
     pretend(jobs(suite, tmp_path)["pretrain"], suite)
     (tmp_path / "results" / "odc").mkdir(parents=True)
@@ -170,6 +174,7 @@ def test_computing_again_keeps_weights_that_were_given(suite: Suite, tmp_path: P
     ]
 
 
+@pytest.mark.case(32)
 def test_what_was_asked_for_by_name_and_is_missing_is_exit_4(suite: Suite, tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -286,6 +291,7 @@ def test_weights_of_ones_own_do_not_take_the_name_of_a_method(tmp_path: Path) ->
         requests.resolve(["odc"], None, "smoke", tmp_path / "out", [], checkpoint=path)
 
 
+@pytest.mark.case(1, 2)
 def test_what_a_killed_sitting_left_in_a_job_s_folder_goes(suite: Suite, tmp_path: Path) -> None:
     planner = Planner(request(suite, tmp_path / "home", suite.entry("random")))
     made = planner.plan()
@@ -298,6 +304,7 @@ def test_what_a_killed_sitting_left_in_a_job_s_folder_goes(suite: Suite, tmp_pat
     assert (folder / "result.json").exists()
 
 
+@pytest.mark.case(27)
 def test_data_that_are_here_but_wrong_do_not_leave_old_numbers_standing(suite: Suite, tmp_path: Path) -> None:
     finish(suite, tmp_path / "home")
     lists = suite.folder("imagenet") / "meta"

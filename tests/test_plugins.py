@@ -68,6 +68,7 @@ def test_a_method_a_protocol_and_a_data_set_of_ones_own(plugins: Path) -> None:
     assert page.index("Nearest-Neighbor") < page.index("Nearest Class Mean")  # in the place that it declares
 
 
+@pytest.mark.slow
 def test_it_is_in_every_suite_without_an_edit(plugins: Path) -> None:
     for suite in ("demo", "smoke", "paper"):
         assert "imagenet_centroid" in zoo(plugins, "list", "--suite", suite).stdout

@@ -67,6 +67,7 @@ def literal_knn(bank: Any, y: Any, queries: Any, k: int, t: float) -> list[list[
 
 @pytest.mark.parametrize("chunk_bytes", [1, 700, 1 << 20])
 @pytest.mark.parametrize("k", [1, 5, 1000])
+@pytest.mark.case(18, 43, 45)
 def test_knn_equals_its_literal_definition_in_any_chunks(chunk_bytes: int, k: int) -> None:
     g = torch.Generator().manual_seed(0)
     bank, queries = torch.randn(60, 8, generator=g), torch.randn(17, 8, generator=g)
@@ -157,7 +158,7 @@ def test_cached_features_are_those_of_one_preprocessing_and_of_their_data(tmp_pa
     split = imagenet.read(scenes.folder(tmp_path / "images", per_class=2), "val")
     for resize, data in ((8, ""), (8, ""), (12, ""), (12, "other")):
         features.average(task(tmp_path, resize, data=data, val=split), "val", View(size=8))
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
+    assert len(list((tmp_path / "cache").rglob("*.npy"))) == 3
 
 
 def test_a_cached_svm_is_of_one_preprocessing_version_and_data(

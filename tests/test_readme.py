@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -30,7 +31,11 @@ def commands() -> list[str]:
     return sorted({line.partition("#")[0].strip() for line in lines})
 
 
-@pytest.mark.parametrize("command", commands())
+QUICK = ("zoo list", "zoo run odc --all-benchmarks --dry-run")  # the others, a process each, are slow
+EVERY = [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in commands()]
+
+
+@pytest.mark.parametrize("command", EVERY)
 def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
     """Planned, not run: an unknown option or name is exit code 2; 0 and 4 (data are missing) are answers."""
     (tmp_path / "photos.toml").write_text(toml())
@@ -41,14 +46,17 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         words = [word for i, word in enumerate(words) if word != "--gpus" and words[i - 1] != "--gpus"] + [
             "--dry-run"
         ]
-    done = subprocess.run([sys.executable, "-m", "zoo", *words], capture_output=True, text=True, cwd=tmp_path)
+    words += ["--help"] if words[0] == "serve" else []  # it would serve until it is stopped
+    environment = {**os.environ, "ZOO_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
+    line = [sys.executable, "-m", "zoo", *words]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120)
     assert done.returncode in (0, 4), done.stderr
 
 
 def toml() -> str:
     """The suite file that README shows."""
-    lines = README[README.index('    variant = "paper"') :].splitlines()
-    block = lines[: lines.index("    zoo run odc --all-benchmarks --suite photos.toml")]
+    lines = README[README.index('    variant = "photos"') :].splitlines()
+    block = lines[: next(i for i, line in enumerate(lines) if line.startswith("    zoo run odc --suite"))]
     return "\n".join(line.strip() for line in block)
 
 
@@ -59,7 +67,19 @@ def test_the_suite_file_is_read(tmp_path: Path) -> None:
     suite = builtin.load(str(tmp_path / "photos.toml"), None, {})
     entry = suite.entry("odc")
     assert entry.recipe.epochs == 20
-    assert entry.notes == ("odc.schedule.milestones follow epochs (440 -> 20): [400] -> [18]",)
+    assert entry.notes == ("odc.schedule.milestones follow epochs (200 -> 20): [170] -> [17]",)
+    assert entry.recipe.adapts == ("batch_size", "clusters")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [[], ["odc"]])
+def test_the_example_says_what_to_put_where(model: list[str], tmp_path: Path) -> None:
+    """In an empty folder, with nothing said but the suite; a model alone means all of its benchmarks."""
+    (tmp_path / "photos.toml").write_text((ROOT / "examples" / "photos.toml").read_text())
+    words = ["-m", "zoo", "run", *model, "--suite", "photos.toml"]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 4
+    assert "photos/train is not there; expected layout: train/<class>/" in done.stderr
 
 
 def test_the_makefile_has_the_readmes_targets() -> None:

@@ -47,6 +47,7 @@ def test_a_record_comes_back_unrounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "12", None, True])
+@pytest.mark.case(40)
 def test_only_finite_numbers_are_values(value: Any) -> None:
     with pytest.raises(ValidationError):
         Score("top1", value, 10, "val")
@@ -69,6 +70,7 @@ def test_the_best_is_the_first_of_equals() -> None:
     assert best({"a": 1.0, "b": 3.0, "c": 3.0}) == "b"
 
 
+@pytest.mark.case(39)
 def test_an_edited_record_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     write(path, record())
@@ -78,6 +80,7 @@ def test_an_edited_record_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"schema": "zoo.result/99"}', "[]"])
+@pytest.mark.case(39)
 def test_a_damaged_or_newer_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(Fault, match="not a result record"):
@@ -100,6 +103,7 @@ def test_the_schema_is_published() -> None:
     assert published["schema"]["const"] == record().as_json()["schema"] == "zoo.result/2"
 
 
+@pytest.mark.case(1, 2)
 def test_killed_at_any_moment_a_file_is_absent_or_complete(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from pretrain.base import files\n"
@@ -114,6 +118,7 @@ def test_killed_at_any_moment_a_file_is_absent_or_complete(tmp_path: Path) -> No
         assert not path.exists() or (len(text := path.read_text()) == 200_000 and len(set(text)) == 1)
 
 
+@pytest.mark.case(14)
 def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied", str(tmp_path / "locked"))
@@ -123,6 +128,7 @@ def test_a_folder_without_permission_is_named(tmp_path: Path, monkeypatch: pytes
         files.write_text(tmp_path / "locked" / "x", "text")
 
 
+@pytest.mark.case(13)
 def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path: Path) -> None:
     def full(path: Path) -> None:
         path.write_text("half")
@@ -138,6 +144,7 @@ HOLD = "import sys, time; from pathlib import Path; from pretrain.base.lease imp
 HOLD += "with lease(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
 
 
+@pytest.mark.case(23)
 def test_a_lease_is_exclusive_while_its_process_lives_and_taken_over_after(tmp_path: Path) -> None:
     path = tmp_path / "key.lock"
     with lease(path, wait=False), pytest.raises(Fault, match="is working on it"), lease(path, wait=False):

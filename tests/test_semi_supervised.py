@@ -14,7 +14,8 @@ from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome, Task
 from benchmarks.protocols.semi_supervised import protocol as semi
 from benchmarks.protocols.semi_supervised import run as semi_run
-from benchmarks.protocols.semi_supervised.run import Setting
+from benchmarks.protocols.semi_supervised import tuning
+from benchmarks.protocols.semi_supervised.tuning import Setting, Trial, finetune
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed, override
 from pretrain.data.sets import imagenet
@@ -22,7 +23,7 @@ from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 from pretrain.train.recipe import Step
-from tests import scenes
+from tests import gloo, scenes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT: dict[str, Any] = {"epochs": 1, "schedule": Step(), "batch_size": 8}
@@ -186,3 +187,101 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Fault, match=r"imagenet_1pct: images/train .* the one class 'class0'") as raised:
         semi_run.run(task(tmp_path, classes=1, **TWO))
     assert raised.value.reason == "bad-config"
+
+
+FOUR: dict[str, Any] = {**SHORT, "lrs": (0.1, 0.01), "head_multipliers": (1, 10), "epochs": 2}
+
+
+def weights(given: Task, trials: list[Trial]) -> list[dict[str, torch.Tensor]]:
+    """Of the networks as they are after their last epoch, whose states are kept."""
+    finetune(given, trials)
+    return [torch.load(kept)["net"] for kept in sorted(given.work.glob("*.pt"))]
+
+
+@pytest.fixture
+def every_state_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """States are kept after every epoch, and not removed at the end."""
+    monkeypatch.setattr(tuning, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(tuning.Tuning, "finish", lambda *_: None)
+
+
+@pytest.mark.usefixtures("every_state_stays")
+def test_trials_that_share_batches_end_as_each_does_alone_bit_for_bit(tmp_path: Path) -> None:
+    given = task(tmp_path, **FOUR)
+    trials = semi_run.grid(given)[:4]
+    together = weights(given, trials)
+    for path in tmp_path.glob("*.pt"):
+        path.unlink()
+    for trial in trials:
+        alone = weights(given, [trial])
+    assert len(together) == len(alone) == 4
+    for ours, theirs in zip(together, alone, strict=True):
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not torch.equal(together[0]["1.weight"], together[1]["1.weight"])
+
+
+def test_the_accuracies_of_trials_together_are_those_in_a_row(tmp_path: Path) -> None:
+    given = task(tmp_path, **FOUR, honest=True)
+    trials = semi_run.grid(given)
+    in_a_row = [finetune(given, [trial])[0] for trial in trials]
+    assert [*finetune(given, trials[:4]), *finetune(given, trials[4:])] == in_a_row
+
+
+def test_more_networks_than_the_device_holds_train_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = task(tmp_path, **FOUR)
+    trials, said = semi_run.grid(given)[:4], list[str]()
+    whole = finetune(given, trials)
+    monkeypatch.setattr(tuning, "AT_ONCE_BYTES", 3 * 3 * 4 * 330_000)  # of this network
+    assert finetune(given, trials, said.append) == whole
+    assert [line.split(":")[0] for line in said[::2]] == [
+        "val, 3 settings at once",
+        "val, 1 settings at once",
+    ]
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+def test_an_interrupted_grid_goes_on_to_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = task(tmp_path, **FOUR)
+    whole = semi_run.run(given)
+    for path in tmp_path.glob("*-head*.json"):
+        path.unlink()
+    monkeypatch.setattr(tuning, "SAVE_SECONDS", 0.0)
+
+    def killed(_: int, __: int, line: str) -> None:
+        if "epoch 1/2" in line:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        semi_run.run(replace(given, report=killed))
+    states = sorted(tmp_path.glob("*.pt"))
+    assert [torch.load(path)["epoch"] for path in states] == [1] * 4
+    states[0].unlink()  # the first begins anew, the second cannot be read, the others go on
+    states[1].write_bytes(b"damaged")
+    told = list[str]()
+    assert semi_run.run(replace(given, report=lambda _, __, line: told.append(line))).scores == whole.scores
+    assert told[0] == "val, 2 settings at once: epoch 1/2"
+    assert told[1] == "val, 4 settings at once: epoch 2/2"
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def on_one_rank(given: Task) -> list[tuple[str, float, str]]:
+    out = semi_run.run(given)
+    return [(s.name, s.value, s.selection.choice if s.selection else "") for s in out.scores]
+
+
+def test_processes_share_out_the_grid_and_find_what_one_finds(tmp_path: Path) -> None:
+    given = task(tmp_path, **FOUR, honest=True)
+    alone = on_one_rank(given)
+    kept = {path.name: path.read_text() for path in tmp_path.glob("*-head*.json")}
+    assert len(kept) == 8
+    for name in sorted(kept)[1:]:  # one was finished before
+        (tmp_path / name).unlink()
+    assert gloo.run(on_one_rank, 2, tmp_path, given) == [alone] * 2
+    assert {path.name: path.read_text() for path in tmp_path.glob("*-head*.json")} == kept

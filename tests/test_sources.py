@@ -12,6 +12,7 @@ from pretrain.base import source as code
 from tests import sources
 
 
+@pytest.mark.case(28)
 def test_the_code_is_the_accepted_one() -> None:
     accepted, found = json.loads(sources.FILE.read_text()), sources.current()
     changed = [name for name in {*accepted, *found} if accepted.get(name) != found.get(name)]
@@ -21,6 +22,7 @@ def test_the_code_is_the_accepted_one() -> None:
     )
 
 
+@pytest.mark.case(28)
 def test_only_a_new_version_announces_new_code() -> None:
     old = {
         "a": {"version": 1, "source": "x"},

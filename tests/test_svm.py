@@ -71,6 +71,7 @@ def test_two_weighted_rows_have_the_hand_computed_solution() -> None:
 
 
 @pytest.mark.parametrize(("n", "d", "shift"), [(40, 150, 0.5), (150, 12, 0.3), (80, 80, 3.0)])
+@pytest.mark.case(43)
 def test_every_cost_gives_the_scores_and_objective_of_liblinear(n: int, d: int, shift: float) -> None:
     x, y = problem(n, d, seed=n, shift=shift)
     c = torch.stack([weights(y, cost) for cost in COSTS], dim=1)

@@ -74,6 +74,7 @@ def test_there_are_19_costs_with_exact_values() -> None:
     assert len(set(COSTS)) == len(COSTS) == 19
 
 
+@pytest.mark.case(43)
 def test_full_svm_equals_the_literal_protocol(data: Data) -> None:
     result = full_svm(*data.arrays(), costs=FEW)
     x, t, truth = normalised(data.train_x), normalised(data.test_x), data.test_label.numpy()
@@ -129,6 +130,7 @@ def test_low_shot_svm_equals_the_literal_protocol(data: Data, k: int) -> None:
         assert chosen.std == pytest.approx(at.std(ddof=0))
 
 
+@pytest.mark.case(44)
 def test_the_held_out_choice_never_sees_the_test_labels(data: Data) -> None:
     train_x, train_label, test_x, test_label = data.arrays()
     shuffled = test_label[torch.randperm(70, generator=torch.Generator().manual_seed(1))]
@@ -190,6 +192,7 @@ def test_too_few_rows_are_named(data: Data) -> None:
         full_svm(data.train_x, data.train_label, data.test_x, truth, COSTS)
 
 
+@pytest.mark.case(11)
 def test_features_that_are_not_finite_are_named(data: Data) -> None:
     x = data.train_x.clone()
     x[3, 0], x[5, 0] = torch.nan, torch.inf
@@ -226,7 +229,16 @@ def primal_scores(x: NDArray[np.float64], y: NDArray[np.bool_], c: Tensor, of: N
     return others @ (rows.T @ newton_svm.fit(newton_svm.rotate(rows), sign, c))
 
 
-@pytest.mark.parametrize("kind", ["as they are", "nearly parallel", "separable", "duplicated"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "as they are",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("nearly parallel", "separable", "duplicated")
+        ),
+    ],
+)
 def test_digits_have_the_costs_and_the_ap_of_the_primal_method(kind: str) -> None:
     data = digits(kind)
     grid = (100.0, 1.0, 0.0625, 0.5**10)

@@ -26,6 +26,7 @@ from pretrain.data.split import Split
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
+from tests import gloo
 from tests.test_voc_svm import FEW, Data, three_classes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -204,3 +205,20 @@ def test_costs_are_named_with_as_many_digits_as_tell_them_apart() -> None:
     assert svm_run.cost_names(COSTS)[-1] == "C=1.91e-06"
     assert svm_run.cost_names((1.0, 1.0001)) == ["C=1", "C=1.0001"]
     assert len(set(svm_run.cost_names((0.1, 0.1 + 2e-17, 0.1 + 4e-17)[::2]))) == 2
+
+
+def both(svm: Task, low_shot: Task) -> list[dict[str, Any]]:
+    """Values and facts of the two protocols."""
+    outs = svm_run.run(svm), svm_run.run_low_shot(low_shot)
+    return [{**{s.name: s.value for s in out.scores}, "facts": out.facts} for out in outs]
+
+
+@pytest.mark.usefixtures("layers")
+def test_processes_share_out_layers_and_ks_and_find_what_one_finds(tmp_path: Path, data: Data) -> None:
+    places = [tmp_path / name for name in ("alone", "together")]
+    for place in places:
+        place.mkdir()
+    asked = [[task(place, data, 0), task(place, data, 1, ks=(1, 2), samples=2)] for place in places]
+    alone = both(*asked[0])
+    assert gloo.run(both, 2, tmp_path, *asked[1]) == [alone] * 2
+    assert len(list((tmp_path / "together").glob("*/*.json"))) == 1  # the full SVM, for both

@@ -9,7 +9,9 @@ import typer
 
 from benchmarks.contract.protocol import version
 from pretrain.base.faults import Fault
-from zoo import gate, logs, report
+from pretrain.nets.formats.contract import Flags
+from zoo import clean, compare, gate, logs, report, serve
+from zoo.clusters import commands as clusters
 from zoo.engines import slurm_queue
 from zoo.options import HELP, Alias, AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
 from zoo.plan.planner import Planner
@@ -21,7 +23,8 @@ from zoo.show import plan as plans
 from zoo.stopping import listen, one_sentence
 from zoo.store import PRETRAIN
 from zoo.suites import builtin
-from zoo.weights import commands
+from zoo.weights import commands, publish
+from zoo.weights.options import reading
 
 
 def _version(asked: bool) -> None:
@@ -41,7 +44,13 @@ app.command(name="report")(report.command)
 app.command(name="gate")(gate.command)
 app.command()(commands.convert)
 app.command()(commands.verify)
+app.command(name="publish")(publish.command)
+app.command(name="clean")(clean.command)
+app.command()(clusters.cluster)
+app.command()(clusters.embed)
 app.command(name="logs")(logs.command)
+app.command(name="compare")(compare.command)
+app.command(name="serve")(serve.command)
 
 
 @app.callback()
@@ -60,8 +69,9 @@ def list_(suite: SuiteOption = "demo", out: Out = None, json: AsJson = False) ->
 
 
 @app.command()
+@reading
 def plan(
-    models: Models,
+    models: Models = None,
     benchmarks: Chosen = None,
     suite: SuiteOption = "demo",
     checkpoint: Given = None,
@@ -70,12 +80,14 @@ def plan(
     sets: Sets = None,
     alias: Alias = "",
     json: AsJson = False,
+    *,
+    told: Flags,
 ) -> None:
     """Every job with its state, its full settings and, if it is skipped, what is missing. Runs nothing."""
-    request = resolve(
-        models, asked(benchmarks is None, benchmarks), suite, out, sets or [], seeds, checkpoint, "", alias
-    )
-    plans.show(Planner(request).plan(), as_json=json, settings=True)
+    chosen = asked(benchmarks is None, benchmarks)
+    request = resolve(models or [], chosen, suite, out, sets or [], seeds, checkpoint, "", alias, told)
+    planner = Planner(request)
+    plans.show(planner.plan(), as_json=json, settings=True, datasets=planner.datasets)
 
 
 @app.command()

@@ -9,7 +9,10 @@ import typer
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
-Models = Annotated[list[str], typer.Argument(help="Names from `zoo list`, or any name with --checkpoint.")]
+Models = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names from `zoo list`, timm:NAME, or with --checkpoint any name or none."),
+]
 SuiteOption = Annotated[str, typer.Option("--suite", help="demo, smoke, paper, or a TOML file.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of all results. Default: runs/<suite>.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="NAME.FIELD=VALUE, NAME a model or benchmark.")]
@@ -27,7 +30,13 @@ Alias = Annotated[
     str, typer.Option("--as", help="Name the model with these settings, to find and compare it later.")
 ]
 Given = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Evaluate this file instead of pretraining.")
+    Path | None, typer.Option("--checkpoint", help="Evaluate this file, https:// or hf://ORG/NAME@REV/FILE.")
+]
+Tracker = Annotated[
+    str,
+    typer.Option(
+        "--tracker", help="tensorboard, wandb or mlflow, comma-separated: they follow the training."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -13,6 +13,7 @@ import typer
 
 from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
+from pretrain.nets.formats.contract import Flags
 from zoo.engines import engine as engines
 from zoo.engines.engine import Allocation, Engine, Orders
 from zoo.options import (
@@ -35,7 +36,9 @@ from zoo.options import (
     Sets,
     SuiteOption,
     Time,
+    Tracker,
 )
+from zoo.plan import space
 from zoo.plan.job import Plan
 from zoo.plan.planner import Planner
 from zoo.request import Request, asked, resolve, with_known
@@ -44,6 +47,8 @@ from zoo.show import tables
 from zoo.show.progress import Display
 from zoo.stopping import listen, one_sentence
 from zoo.suites import builtin
+from zoo.trackers import mirror
+from zoo.weights.options import reading
 
 
 class Overwrite(StrEnum):
@@ -53,8 +58,9 @@ class Overwrite(StrEnum):
     ALWAYS = "always"
 
 
+@reading
 def run(
-    models: Models,
+    models: Models = None,
     all_benchmarks: All = False,
     benchmarks: Chosen = None,
     suite: SuiteOption = "demo",
@@ -81,15 +87,22 @@ def run(
     limit: Limit = 200,
     notice: Notice = 300,
     extra: Extra = None,
+    tracker: Tracker = "",
     json: AsJson = False,
+    *,
+    told: Flags,
 ) -> None:
     """Pretrain models, run benchmarks, fill the tables; the same call again computes only what is missing."""
     listen()
-    chosen = asked(all_benchmarks, benchmarks)
-    request = resolve(models, chosen, suite, out, sets or [], seeds, checkpoint, eval_seeds, alias)
+    if tracker:
+        mirror.choose(tracker)
+    chosen = asked(all_benchmarks, benchmarks, suite)
+    request = resolve(
+        models or [], chosen, suite, out, sets or [], seeds, checkpoint, eval_seeds, alias, told
+    )
     planner, again = Planner(request), overwrite is Overwrite.ALWAYS
     if dry_run:
-        plans.show(planner.plan(), as_json=json, again=again)
+        plans.show(planner.plan(), as_json=json, again=again, datasets=planner.datasets)
         return
     slurm = Allocation(partition, nodes, cpus, time, limit, notice, tuple(extra or ()))
     orders, display = Orders(again, gpus, not no_wait, slurm=slurm), Display()
@@ -111,6 +124,11 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
         planner = Planner(planner.request)
         plan = planner.plan()
     display.jobs = len(plan)
+    if _first() and (said := crowded(os.getloadavg()[0], os.cpu_count() or 1, os.environ)):
+        display.line(said)
+    if _first() and space.short(plan, planner.datasets, orders.again):
+        said = space.sentence(plan, planner.datasets, orders.again)
+        display.line(f"the disk may be too small: {said}; free some, or choose another folder with --out")
     return planner, plan
 
 
@@ -148,6 +166,18 @@ def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display
     if _first() and orders.again:
         request.store.forget_caches()
     return not drawn
+
+
+def crowded(load: float, cores: int, environment: Mapping[str, str]) -> str:
+    """What to do where others keep the cores busy, '' where they do not.
+
+    Threads that wait for one another stand still while one of them waits for a core: with two threads on two
+    cores that four others use, training was 30 times slower than with one.
+    """
+    if load < cores or "OMP_NUM_THREADS" in environment:
+        return ""
+    said = f"{load:.0f} processes are at work on {cores} cores: OMP_NUM_THREADS=1 may be many times faster"
+    return f"{said} (training with another number of threads gives other digits)"
 
 
 def _first() -> bool:

@@ -30,6 +30,8 @@ from zoo.suites.suite import METHODS, VARIANTS, recipes
 pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 TRAINED = [name for name in registry.names(METHODS) if recipes(name)["smoke"][0].epochs]
+QUICK = "odc"  # the one whose costly tests are not slow
+OVER_RANKS = [name if name == QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED]
 KILLED_AT = 6  # of nine iterations; the last state is that of iteration 5, in the middle of the second epoch
 
 
@@ -73,11 +75,12 @@ def _train_until_killed(name: str, images: Split, out: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.set_num_threads(1)
-    loop.SAVE_EVERY = 2
+    state.SAVE_SECONDS = 0
     loop.fit(name, tiny(name), images, out, 0, CPU, report)
 
 
 @pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.case(3)
 def test_a_killed_and_resumed_run_equals_one_that_was_not(
     name: str, images: Split, whole: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -122,7 +125,8 @@ def _train_on_a_rank(name: str, images: Split, out: Path) -> dict[str, Tensor]:
     return {**run.method.memories(), **dict(run.method.net.named_parameters())}
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", OVER_RANKS)
+@pytest.mark.case(45)
 def test_two_processes_hold_the_same_memories_and_weights(name: str, images: Split, tmp_path: Path) -> None:
     first, second = gloo.run(_train_on_a_rank, 2, tmp_path, name, images, tmp_path)
     assert first.keys() == second.keys()
@@ -149,12 +153,12 @@ def _finish(name: str, images: Split, out: Path) -> int:
     return dist.world_size()
 
 
-@pytest.mark.parametrize("name", ["odc", "deepclusterv2"])
+@pytest.mark.parametrize("name", ["odc", pytest.param("deepclusterv2", marks=pytest.mark.slow)])
 def test_what_one_process_has_begun_two_can_finish(
     name: str, images: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the middle of the second epoch; that replicas stay equal is asserted by the loop."""
-    monkeypatch.setattr(loop, "SAVE_EVERY", 2)
+    monkeypatch.setattr(state, "SAVE_SECONDS", 0)
     _train_until_stopped(name, images, tmp_path)
     assert torch.load(tmp_path / "state.pt", weights_only=True)["progress"]["iteration"] == 2
     assert gloo.run(_finish, 2, tmp_path, name, images, tmp_path) == [2, 2]

@@ -70,6 +70,7 @@ def test_a_complete_root_is_left_alone(tiny: Path) -> None:
     assert stamps(tiny) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [replace(TINY, version=99), replace(TINY, coco_train=40)])
 def test_a_root_of_another_size_is_rewritten(tiny: Path, size: Size) -> None:
     before = stamps(tiny)
@@ -85,6 +86,7 @@ def test_a_root_with_a_file_missing_is_rewritten(drawn: Path, tiny: Path) -> Non
     assert contents(tiny) == contents(drawn)
 
 
+@pytest.mark.slow
 def test_a_killed_write_leaves_no_root_and_the_next_one_starts_clean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_split_too_small_for_its_classes_is_refused(field: str, least: int) ->
         replace(SMOKE, **{field: least - 1})
 
 
+@pytest.mark.slow
 def test_reading_the_sizes_loads_neither_torch_nor_sklearn_and_drawing_loads_no_torch() -> None:
     code = (
         "import sys, numpy as np; from pretrain.data.embedded import digits, drawing;"

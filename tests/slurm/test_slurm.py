@@ -155,6 +155,7 @@ def test_a_fault_in_a_job_is_its_record_and_its_benchmarks_share_it(cluster: Pat
     assert job.why.reason == "data-missing"
 
 
+@pytest.mark.case(21)
 def test_the_notice_before_the_time_limit_requeues_and_the_weights_are_the_same(
     cluster: Path, suite: Suite, background: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_the_notice_before_the_time_limit_requeues_and_the_weights_are_the_same(
     assert job.record.facts["weights"] == whole.record.facts["weights"]
 
 
+@pytest.mark.case(22)
 def test_a_lost_node_is_left_for_another_and_nothing_is_done_twice(
     cluster: Path, suite: Suite, background: ThreadPoolExecutor
 ) -> None:
@@ -214,6 +216,7 @@ def test_a_job_without_progress_ends_at_its_time_limit(cluster: Path, suite: Sui
     assert "was ended at its time limit; give it more with --slurm-time" in str(job.why)
 
 
+@pytest.mark.case(22)
 def test_a_controller_that_is_away_is_waited_for(
     cluster: Path, suite: Suite, background: ThreadPoolExecutor
 ) -> None:
@@ -229,6 +232,7 @@ def test_a_controller_that_is_away_is_waited_for(
     assert job.state == "done", job.why
 
 
+@pytest.mark.case(22)
 def test_arrays_that_slurm_knows_no_more_are_forgotten(cluster: Path, suite: Suite) -> None:
     carried_out(suite, HELD, wait=False)
     folder = suite.root / "home" / "slurm"

@@ -53,6 +53,7 @@ def test_a_home_that_never_used_slurm_does_not_ask_it(
     assert slurm_queue.lines(tmp_path) == []
 
 
+@pytest.mark.case(21)
 def test_a_requeue_is_worth_it_only_where_a_later_state_was_saved(folder: Path, task: Task) -> None:
     assert slurm_task.went_on(folder) == 1
     state = Path(task.job).with_name("state.pt")
@@ -81,6 +82,7 @@ def test_a_requeue_before_the_task_has_started_is_not_worth_it(folder: Path, tas
         ("PENDING", "killed", "left the queue, where it was last pending"),
     ],
 )
+@pytest.mark.case(22)
 def test_why_a_job_left_no_record(task: Task, state: str, reason: str, words: str) -> None:
     fault = slurm.autopsy(Seen(task, "7_0", state, "NonZeroExitCode", "a"), Path(task.log))
     assert fault.reason == reason
