@@ -185,6 +185,7 @@ def test_segmentation_keeps_the_plain_stem_and_dilates(models: Models, name: str
     assert cfg.model.test_cfg == (window if city else {"mode": "whole"})
 
 
+@pytest.mark.slow
 def test_stages_equal_mms_own_resnet(models: Models, weights: Path) -> None:
     from mmdet.models.backbones import ResNet as Detector
     from mmseg.models.backbones import ResNet as Segmentor

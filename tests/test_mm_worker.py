@@ -140,6 +140,7 @@ def job(weights: Path, data: Path, work: Path, name: str, seed: int = 0) -> Job:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "metrics"),
     [

@@ -152,6 +152,7 @@ def test_damaged_weights_fail_their_benchmarks_and_not_the_plan(suite: Suite, tm
     assert (job.state, job.why and job.why.reason) == ("failed", "weights-corrupt")
 
 
+@pytest.mark.slow
 @pytest.mark.case(14)
 def test_a_folder_that_cannot_be_made_fails_its_job_and_the_others_run(suite: Suite, tmp_path: Path) -> None:
     pretend(jobs(suite, tmp_path)["pretrain"], suite)
@@ -218,6 +219,7 @@ def test_a_given_file_is_named_by_its_recipe_and_found_again_without_it(tmp_path
         assert f"| mine | {shown} |" in (home / "tables.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["demo.toml", "smoke.toml", "other.toml"])
 def test_a_suite_of_the_users_own_may_have_any_name(tmp_path: Path, name: str) -> None:
     """Whether data are embedded is a field of the suite, not its name; tables are not mixed up."""
@@ -291,6 +293,7 @@ def test_weights_of_ones_own_do_not_take_the_name_of_a_method(tmp_path: Path) ->
         requests.resolve(["odc"], None, "smoke", tmp_path / "out", [], checkpoint=path)
 
 
+@pytest.mark.slow
 @pytest.mark.case(1, 2)
 def test_what_a_killed_sitting_left_in_a_job_s_folder_goes(suite: Suite, tmp_path: Path) -> None:
     planner = Planner(request(suite, tmp_path / "home", suite.entry("random")))

@@ -109,7 +109,10 @@ def test_values_of_the_command_line_are_json_or_text(text: str, value: object) -
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("variant = 'huge'", "own.toml.variant: expected one of 'paper', 'photos', 'demo' or 'smoke', got 'huge'"),
+        (
+            "variant = 'huge'",
+            "own.toml.variant: expected one of 'paper', 'photos', 'demo' or 'smoke', got 'huge'",
+        ),
         ("variant = 3", "own.toml.variant: expected one of"),
         ("imagse = 'x'", "unknown key 'imagse'.*did you mean images"),
         ("images = 5", "own.toml.images: expected a text, got 5"),

@@ -130,6 +130,7 @@ def test_low_shot_svm_equals_the_literal_protocol(data: Data, k: int) -> None:
         assert chosen.std == pytest.approx(at.std(ddof=0))
 
 
+@pytest.mark.slow
 @pytest.mark.case(44)
 def test_the_held_out_choice_never_sees_the_test_labels(data: Data) -> None:
     train_x, train_label, test_x, test_label = data.arrays()
@@ -147,6 +148,7 @@ def test_the_held_out_choice_never_sees_the_test_labels(data: Data) -> None:
     assert honest.chosen_on_test.mean >= honest.chosen_on_held_out.mean
 
 
+@pytest.mark.slow
 def test_a_class_whose_positives_are_all_drawn_is_left_out_of_the_held_out_choice(data: Data) -> None:
     train_x, train_label, test_x, test_label = data.arrays()
     train_label = train_label.clone()
@@ -258,6 +260,7 @@ def test_digits_have_the_costs_and_the_ap_of_the_primal_method(kind: str) -> Non
         assert result.average_precision[q].item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_how_many_draws_are_solved_together_does_not_change_the_answer(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -343,6 +343,7 @@ def damaged(content: bytes, seed: int) -> bytes:
     return bytes(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [zipped, legacy, bare, tensors])
 def test_whatever_bytes_change_the_answer_is_a_network_or_a_sentence(
     save: Callable[[Any, Path], None], tmp_path: Path

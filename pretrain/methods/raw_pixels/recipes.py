@@ -33,4 +33,5 @@ DEMO = (
         views=(View(size=32),),
     ),
 )
+PHOTOS = (changed(DEMO[0], name="raw_pixels_32_photos"),)
 SMOKE = (changed(DEMO[0], name="raw_pixels_32_smoke"),)
