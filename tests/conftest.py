@@ -1,4 +1,4 @@
-"""Shared by all tests: two threads, and the sample photographs where they are."""
+"""Shared by all tests: one thread, since two of them crawl on a busy machine, and the sample photographs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests import scenes
 from tests.planned import PROTOCOLS
 from zoo.suites.suite import Suite
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

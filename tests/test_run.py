@@ -22,10 +22,10 @@ ALL = ("run", "odc", "--all-benchmarks", "--suite", "smoke")
 
 
 def zoo(*words: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`python -m zoo ...`, in a process of its own, on two threads: with their number the rounding
+    """`python -m zoo ...`, in a process of its own, on one thread: with their number the rounding
     changes.
     """
-    out, environment = ["--out", str(home)] if home else [], {**os.environ, "OMP_NUM_THREADS": "2"}
+    out, environment = ["--out", str(home)] if home else [], {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", "zoo", *words, *out], capture_output=True, text=True, env=environment
     )
