@@ -38,7 +38,7 @@ Model = Annotated[
     str, typer.Argument(help="A model of the results folder, or a checkpoint: file or address.")
 ]
 Folder = Annotated[Path, typer.Option("--out", help="The folder to write; new, empty or published before.")]
-Home = Annotated[Path | None, typer.Option("--out-home", help="Folder of results. Default: runs/<suite>.")]
+Home = Annotated[Path | None, typer.Option("--home", help="Folder of results. Default: runs/<suite>.")]
 Named = Annotated[str, typer.Option("--name", help="What to call it; by default as it is called here.")]
 Hub = Annotated[str, typer.Option("--hub", help="ORG/NAME on Hugging Face to push it to.")]
 
@@ -82,7 +82,7 @@ def chosen(model: str, suite: str, home: Path | None, name: str = "") -> Subject
     names = [row.model for row in view.rows if row.weights is not None]
     if model not in names:
         if "/" in model or not names:
-            said = f"'{model}' is no file, and {place} holds no such model; give a checkpoint or --out-home"
+            said = f"'{model}' is no file, and {place} holds no such model; give a checkpoint or --home"
             raise Fault("data-missing", said)
         raise unknown("model", model, names, str(place))
     return _trained(view, view.row(model), name)
