@@ -130,7 +130,7 @@ def _load(row: Row) -> Iterator[str]:
         "",
         "from pretrain.nets import checkpoint",
         "",
-        f"net = checkpoint.load(Path({str(row.weights)!r})).eval()",
+        f"net = checkpoint.load(Path({json.dumps(str(row.weights))})).eval()",
         f"features = net(torch.zeros(1, 3, {side}, {side}))",
     ]
     yield "```python\n" + "\n".join(lines) + "\n```"

@@ -71,7 +71,7 @@ def _remark(plan: Plan) -> str:
 
 def row(entry: Entry, plan: Plan) -> Row:
     """A model of the plan with the records of all its jobs, or what keeps each from being there."""
-    jobs = [job for job in plan if job.entry == entry]
+    jobs = [job for job in plan if job.entry.name == entry.name]
     names = dict.fromkeys(job.name for job in jobs)
     weights = jobs[0].weights
     records = {name: _found([job for job in jobs if job.name == name]) for name in names}

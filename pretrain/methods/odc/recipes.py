@@ -100,10 +100,12 @@ PHOTOS = (
         config="resnet10-half",
         arch="resnet10_half",
         input=Input(size=96, resize=110),
-        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
+        # Strong colours: clusters of few images are learnt by heart where the views are alike.
+        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=200,
         schedule=Step(milestones=(170,), gamma=0.4),
         min_cluster=5,
+        memory_momentum=0.3,
         adapts=("batch_size", "epochs", "clusters"),
     ),
 )
