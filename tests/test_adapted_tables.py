@@ -18,4 +18,4 @@ def test_a_recipe_that_adapts_has_its_row(tmp_path: Path) -> None:
     (entry,) = asked.entries
     assert {job.entry for job in plan} != {entry}, "it adapted"
     found = row(entry, plan)
-    assert (found.model, set(found.records)) == ("odc", {"imagenet_knn"})
+    assert (found.model, set(found.records)) == ("odc", {"pretrain", "imagenet_knn"})
