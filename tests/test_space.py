@@ -49,6 +49,7 @@ def test_features_of_the_same_images_count_once(suite: Suite, tmp_path: Path) ->
     assert space.needed(both, planner.datasets) == space.needed(one, planner.datasets) == 4 * 2048 * images
 
 
+@pytest.mark.case(13)
 @pytest.mark.slow
 def test_a_command_warns_before_it_starts(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
