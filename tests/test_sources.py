@@ -18,7 +18,7 @@ def test_the_code_is_the_accepted_one() -> None:
     changed = [name for name in {*accepted, *found} if accepted.get(name) != found.get(name)]
     assert not changed, (
         f"code or version of {sorted(changed)} changed: raise the version where a number can move, run "
-        "`make golden` if one did, then `python -m tests.sources` (with --same-numbers if none did)"
+        "`make accept` if one did, then `python -m tests.sources` (with --same-numbers if none did)"
     )
 
 
