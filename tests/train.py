@@ -83,7 +83,7 @@ def main(root: str, out: str, name: str, epochs: str = "3") -> None:
     kill_at = int(os.environ.get("KILL_AT", "0"))
 
     def report(done: int, total: int, line: str) -> None:
-        if done == kill_at:
+        if kill_at and done == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.set_num_threads(1)
