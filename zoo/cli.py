@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from benchmarks.contract.protocol import version
 from pretrain.base.faults import Fault
-from pretrain.nets.formats.contract import Flags
 from zoo import clean, compare, gate, logs, report, serve
 from zoo.clusters import commands as clusters
 from zoo.engines import slurm_queue
@@ -24,7 +23,7 @@ from zoo.stopping import listen, one_sentence
 from zoo.store import PRETRAIN
 from zoo.suites import builtin
 from zoo.weights import commands, publish
-from zoo.weights.options import reading
+from zoo.weights.options import flags, reading
 
 
 def _version(asked: bool) -> None:
@@ -80,12 +79,13 @@ def plan(
     sets: Sets = None,
     alias: Alias = "",
     json: AsJson = False,
-    *,
-    told: Flags,
+    **read: Any,
 ) -> None:
     """Every job with its state, its full settings and, if it is skipped, what is missing. Runs nothing."""
     chosen = asked(benchmarks is None, benchmarks)
-    request = resolve(models or [], chosen, suite, out, sets or [], seeds, checkpoint, "", alias, told)
+    request = resolve(
+        models or [], chosen, suite, out, sets or [], seeds, checkpoint, "", alias, flags(**read)
+    )
     planner = Planner(request)
     plans.show(planner.plan(), as_json=json, settings=True, datasets=planner.datasets)
 

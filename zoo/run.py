@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
-from pretrain.nets.formats.contract import Flags
 from zoo.engines import engine as engines
 from zoo.engines.engine import Allocation, Engine, Orders
 from zoo.options import (
@@ -48,7 +47,7 @@ from zoo.show.progress import Display
 from zoo.stopping import listen, one_sentence
 from zoo.suites import builtin
 from zoo.trackers import mirror
-from zoo.weights.options import reading
+from zoo.weights.options import flags, reading
 
 
 class Overwrite(StrEnum):
@@ -89,8 +88,7 @@ def run(
     extra: Extra = None,
     tracker: Tracker = "",
     json: AsJson = False,
-    *,
-    told: Flags,
+    **read: Any,
 ) -> None:
     """Pretrain models, run benchmarks, fill the tables; the same call again computes only what is missing."""
     listen()
@@ -98,7 +96,7 @@ def run(
         mirror.choose(tracker)
     chosen = asked(all_benchmarks, benchmarks, suite)
     request = resolve(
-        models or [], chosen, suite, out, sets or [], seeds, checkpoint, eval_seeds, alias, told
+        models or [], chosen, suite, out, sets or [], seeds, checkpoint, eval_seeds, alias, flags(**read)
     )
     planner, again = Planner(request), overwrite is Overwrite.ALWAYS
     if dry_run:

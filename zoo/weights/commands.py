@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pretrain.nets.formats.contract import Flags
 from zoo.options import AsJson
 from zoo.weights import convert as converting
 from zoo.weights import verify as verifying
-from zoo.weights.options import Trust, reading
+from zoo.weights.options import Trust, flags, reading
 from zoo.weights.source import local
 
 Source = Annotated[
@@ -25,12 +24,12 @@ To = Annotated[
 
 
 @reading
-def convert(source: Source, target: Target, to: To = "ours", trust: Trust = False, *, told: Flags) -> None:
+def convert(source: Source, target: Target, to: To = "ours", trust: Trust = False, **read: Any) -> None:
     """Write the backbone of a checkpoint in another format, and say what was matched, ignored and missing."""
-    converting.convert(local(source), target, to, told, trust)
+    converting.convert(local(source), target, to, flags(**read), trust)
 
 
 @reading
-def verify(path: Source, json: AsJson = False, *, told: Flags) -> None:
+def verify(path: Source, json: AsJson = False, **read: Any) -> None:
     """What a checkpoint holds: layout, architecture, matched and missing tensors, signs of dead weights."""
-    verifying.verify(local(path), told, json)
+    verifying.verify(local(path), flags(**read), json)

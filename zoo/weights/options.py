@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any
 
@@ -90,20 +89,15 @@ OPTIONS: dict[str, Any] = {
 
 
 def reading(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the options above instead of its parameter `told`, the Flags that they make."""
-
-    @wraps(command)
-    def read(**given: Any) -> None:
-        told = flags(**{name: given.pop(name) for name in OPTIONS})
-        return command(**given, told=told)
-
-    own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "told"]
+    """The command, which takes the options above as **read: for `flags`, without a frame of its own."""
+    all_own = signature(command, eval_str=True).parameters.values()
+    own = [one for one in all_own if one.kind is not Parameter.VAR_KEYWORD]
     more = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=OPTIONS[name]) for name in OPTIONS
     ]
-    read.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
-    read.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
-    return read
+    command.__signature__ = Signature([*own, *more])  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
+    return command
 
 
 def flags(**given: Any) -> Flags:
