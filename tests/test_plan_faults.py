@@ -302,6 +302,8 @@ def test_what_a_killed_sitting_left_in_a_job_s_folder_goes(suite: Suite, tmp_pat
     assert folder is not None
     folder.mkdir(parents=True)
     (folder / ".state.pt.123.part").touch()
+    (folder / "work" / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / "work" / "pictures" / ".gallery.json.123.part").touch()
     inline.run(made, planner, NO_ORDERS, Display(len(made)))
     assert not list(folder.rglob(".*.part"))
     assert (folder / "result.json").exists()

@@ -65,9 +65,10 @@ def _takes(folder: Path, size: int = 1 << 16) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what writers that were killed have left in a folder, for whoever holds its lock."""
-    for left in folder.glob(".*.part"):
-        left.unlink(missing_ok=True)
+    """Removes what writers that were killed have left below a folder, for whoever holds its lock."""
+    for left in folder.rglob(".*.part"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -90,8 +90,7 @@ def _tidy(folder: Path) -> None:
     """Removes what an earlier sitting that was killed has left; the caller holds the lease of the job."""
     if dist.rank() == 0:
         with suppress(OSError):  # what is wrong with the folder the job itself will say
-            for place in (folder, folder / "work"):
-                files.sweep(place)
+            files.sweep(folder)
             (folder / FIRST).unlink(missing_ok=True)
     dist.barrier()
 
