@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,6 @@ from tests.planned import PROTOCOLS
 from zoo.suites.suite import Suite
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """One thread, as forked children have: another number adds in another order. Small tensors are faster,
-    too.
-    """
-    kept = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(kept)
 
 
 @pytest.fixture(scope="session")

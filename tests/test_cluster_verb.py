@@ -27,7 +27,6 @@ from zoo.clusters.model import find, weights
 from zoo.clusters.rows import Growing, Part, Shape
 from zoo.suites.suite import Suite
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 GIVEN = Input(size=16, resize=16)
 app = typer.Typer()
 app.command()(commands.cluster)

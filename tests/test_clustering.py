@@ -24,8 +24,6 @@ from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 from tests import gloo, scenes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def task(root: Path, protocol: Protocol, classes: int = 2, **settings: Any) -> Task:
     """A protocol with other settings, on four images per class and an untrained backbone."""

@@ -24,7 +24,6 @@ from pretrain.train import loop, method
 from tests import scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -21,7 +21,6 @@ from pretrain.train.method import At
 from tests import gloo, scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 N, B, D, CLUSTERINGS, RATE, RATIO = 48, 16, 8, (5, 7), 3.0, 0.4
 Floats = npt.NDArray[np.float64]
 

@@ -15,8 +15,6 @@ from pretrain.methods.coke import method as coke
 from pretrain.nets import heads
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def built(**changes: Any) -> coke.CoKe:
     torch.manual_seed(0)

@@ -31,7 +31,6 @@ from tests import scenes
 from tests.train import tiny
 from zoo.suites.suite import recipes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU, START = torch.device("cpu"), At(0, 0)
 Ids = npt.NDArray[np.int64]
 

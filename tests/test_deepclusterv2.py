@@ -25,7 +25,6 @@ from pretrain.train.method import At, Loss
 from tests import gloo, scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU, START = torch.device("cpu"), At(0, 0)
 
 

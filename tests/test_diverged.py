@@ -24,7 +24,6 @@ from pretrain.nets.archs import build
 from pretrain.train.recipe import Step
 from tests import scenes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 GIVEN = Input(size=16, resize=16)
 CPU = torch.device("cpu")
 SHORT = {"epochs": 1, "schedule": Step(), "batch_size": 8}

@@ -11,8 +11,6 @@ from torch import Tensor
 from pretrain.cluster.kmeans import kmeans, split_empty, two_means
 from tests.lloyd import gaussian_rows, literal_kmeans
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def _with_a_dead_centroid() -> tuple[Tensor, Tensor]:
     x = gaussian_rows(400, 8, 4)

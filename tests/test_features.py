@@ -23,7 +23,6 @@ from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 from tests import gloo, scenes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 GIVEN = Input(size=8, resize=8)
 VIEW = centre_view(GIVEN)
 

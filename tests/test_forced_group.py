@@ -21,7 +21,6 @@ from pretrain.train import loop, state
 from tests import scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = ("deepcluster", "supervised", "swav")
 CPU = torch.device("cpu")
 COLLECTIVES = ("all_reduce", "all_gather_into_tensor", "broadcast", "all_gather_object", "barrier")

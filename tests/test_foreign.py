@@ -21,7 +21,6 @@ from pretrain.nets import checkpoint
 from pretrain.nets.foreign import Foreign, foreign
 from tests import scenes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.2, 0.1)
 
 

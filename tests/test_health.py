@@ -16,8 +16,6 @@ from pretrain.train import loop
 from tests import scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_effective_rank_counts_directions() -> None:
     g = torch.Generator().manual_seed(0)

@@ -19,7 +19,6 @@ from pretrain.train.method import At
 from tests import gloo
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 N, B, D, K, BACKGROUND = 40, 8, 6, 3, 12
 
 

@@ -23,8 +23,6 @@ from pretrain.cluster.kmeans import Clusters, kmeans, two_means
 from tests import gloo
 from tests.lloyd import gaussian_rows, literal_kmeans
 
-pytestmark = pytest.mark.usefixtures("one_thread")  # matrices here are too small to share out
-
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
 @pytest.mark.parametrize(("n", "d", "k"), [(200, 6, 7), (90, 3, 80)])

@@ -28,7 +28,6 @@ from tests import scenes
 from tests.train import tiny
 from zoo.suites.suite import METHODS, recipes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[1]
 KNN = {"imagenet_knn": {"ks": [3]}}
 

@@ -44,7 +44,6 @@ from zoo.plan.datasets import Datasets
 from zoo.store import Store
 from zoo.suites.suite import Suite
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 GIVEN = Input(size=16, resize=16)
 CPU = torch.device("cpu")
 MAPS = [torch.rand(4, c, s, s) for c, s in ((8, 8), (8, 8), (16, 4), (32, 2), (64, 1))]

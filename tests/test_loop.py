@@ -21,7 +21,6 @@ from pretrain.train.recipe import Cosine, Step
 from tests import scenes
 from tests.train import digest, tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -23,7 +23,6 @@ from pretrain.train.recipe import Recipe
 from tests import gloo, scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 METHODS = ["coke", "deepcluster", "deepclusterv2", "invariance_propagation", "odc", "supervised", "swav"]
 

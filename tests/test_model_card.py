@@ -17,8 +17,6 @@ from tests import scenes
 from tests.train import tiny
 from zoo.suites.suite import recipes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_resnet50_has_its_published_size() -> None:
     net = build("resnet50", Input(size=224, resize=256), 0)

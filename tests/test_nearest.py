@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from pretrain.cluster import nearest
 from tests.lloyd import gaussian_rows
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("metric", ["l2", "dot"])
 @pytest.mark.parametrize("tile", [(1, 1), (1 << 20, 4 << 20)])

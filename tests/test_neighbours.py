@@ -17,8 +17,6 @@ from benchmarks.protocols.knn.protocol import KnnSettings
 from benchmarks.solvers.neighbours import first_best, nearest, tile
 from tests import gloo
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def brute(bank: Any, queries: Any, k: int) -> tuple[Any, Any]:
     """Cosines and rows of the k nearest in fp64, the whole matrix at once, the first of equals first."""

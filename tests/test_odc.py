@@ -20,7 +20,6 @@ from pretrain.train.method import At, Loss
 from tests import scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 K, D, M, MOMENTUM = 12, 8, 4, 0.5
 
 

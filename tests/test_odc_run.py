@@ -23,7 +23,6 @@ from pretrain.train.method import TrainingData
 from tests import gloo, scenes
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -23,7 +23,6 @@ from zoo.plan.job import Job
 from zoo.show.progress import Display
 from zoo.suites.suite import Given
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

@@ -30,8 +30,6 @@ from pretrain.data.split import Split
 from tests import scenes
 from tests.test_clustering import task
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Split:

@@ -25,7 +25,6 @@ from pretrain.nets.archs import build
 from pretrain.train.recipe import Step
 from tests import gloo, scenes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT: dict[str, Any] = {"epochs": 1, "schedule": Step(), "batch_size": 8}
 TWO: dict[str, Any] = {"lrs": (0.015, 0.01), "head_multipliers": (1,), **SHORT}
 

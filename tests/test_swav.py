@@ -24,7 +24,6 @@ from pretrain.train.method import At, Loss, TrainingData
 from tests import gloo
 from tests.train import tiny
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 
 

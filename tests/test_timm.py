@@ -31,7 +31,6 @@ from zoo.show.progress import Display
 from zoo.suites.suite import Given
 
 timm = pytest.importorskip("timm")
-pytestmark = pytest.mark.usefixtures("one_thread")
 SMALL = Input(size=32, resize=32)
 # Strides of the five maps of what people use; a pyramid of four stages has its first twice.
 STRIDES = {

@@ -20,8 +20,6 @@ from pretrain.base.settings import changed
 from tests import gloo, scenes
 from tests.test_linear import LINEAR, TRANSFER, diverging, linear_heads, task, transfer_heads
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def batch(ids: np.ndarray[Any, np.dtype[np.int64]]) -> list[Tensor]:
     """A vector, and maps whose channels lie last in memory."""

@@ -29,7 +29,6 @@ from pretrain.nets.archs import build
 from tests import gloo
 from tests.test_voc_svm import FEW, Data, three_classes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CLASSES = ("cat", "dog", "owl")
 SVM, LOW_SHOT = (changed(p.settings, costs=FEW) for p in voc_svm.PAPER)
 

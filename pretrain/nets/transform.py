@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pretrain.data.augment import crop
+from pretrain.data.augment import crop, normalise
 from pretrain.data.image import upright
 from pretrain.data.view import Input, centre_view
 
@@ -23,5 +23,4 @@ class Transform:
     def __call__(self, image: Image.Image) -> Tensor:
         pixels = crop(upright(image), centre_view(self.input), np.zeros(0))
         x = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).contiguous().float().div_(255.0)
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (self.input.mean, self.input.std))
-        return (x - mean) / std
+        return normalise(x[None], self.input)[0]

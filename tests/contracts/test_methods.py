@@ -27,7 +27,6 @@ from tests import gloo, scenes
 from tests.train import digest, tiny
 from zoo.suites.suite import METHODS, VARIANTS, recipes
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
 TRAINED = [name for name in registry.names(METHODS) if recipes(name)["smoke"][0].epochs]
 QUICK = "odc"  # the one whose costly tests are not slow
