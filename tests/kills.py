@@ -92,7 +92,7 @@ class Whole:
 def run(out: Path, blow: Blow = Blow(), count: Path | None = None) -> int:
     """Exit code of the command in a folder, below 0 for a signal; killed as the blow says."""
     told = f"{out}{os.sep}|{blow.at}|{blow.delay}|{count or ''}"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "ZOO_ONLINE": "0", "KILLS": told}
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "KILLS": told}
     argv = [sys.executable, "-c", HOOK, *COMMAND, "--out", str(out)]
     with (out.parent / "said").open("w") as said:
         process = subprocess.Popen(

@@ -33,8 +33,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Split:
 
 
 @pytest.fixture(autouse=True)
-def affordable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of a second could not pay for a look."""
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(online, "SHARE", 1e9)
 
 
@@ -69,7 +68,7 @@ def _buffers(split: Split, out: Path) -> tuple[float, bool]:
         loop.step(run, batch, run.at, 0.1)
         run.progress.iteration += 1
     before = [buffer.clone() for buffer in run.method.backbone.buffers()]
-    found = online.Online(run).look(100.0)
+    found = online.Online(run).look(1)
     after = list(run.method.backbone.buffers())
     return found["rankme"], all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -99,12 +98,27 @@ def test_images_without_labels_have_a_rank_alone(images: Split, tmp_path: Path) 
     assert "online_knn" not in rows(tmp_path)[-1]
 
 
-def test_a_look_that_costs_too_much_is_left_out(
+def test_few_images_are_looked_at_after_some_epochs(
     images: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(online, "SHARE", 0.0)
-    trained("odc", images, tmp_path, epochs=1)
-    assert "rankme" not in rows(tmp_path)[-1]
+    """All of 200 images, one view: 0.05 * 3 * 200 / 200 = 0.15 looks an epoch, the second in the seventh."""
+    monkeypatch.setattr(online, "SHARE", 0.05)
+    trained("odc", images, tmp_path, epochs=8)
+    assert [row["epoch"] for row in rows(tmp_path) if "rankme" in row] == [1, 7, 8]
+
+
+def test_lines_do_not_depend_on_the_clock(images: Split, tmp_path: Path) -> None:
+    """Times alone differ between two runs."""
+    for name in ("one", "two"):
+        trained("swav", images, tmp_path / name)
+    timeless = [
+        [
+            {key: value for key, value in row.items() if key not in ("seconds", "images_per_s")}
+            for row in rows(out)
+        ]
+        for out in (tmp_path / "one", tmp_path / "two")
+    ]
+    assert timeless[0] == timeless[1]
 
 
 def test_neighbours_vote_by_hand() -> None:

@@ -66,7 +66,7 @@ class Meter:
             if last:
                 row |= self.run.method.epoch_diagnostics(self.run.data, at, loss)
                 row |= self.alarms.epoch(row)
-                row |= self.online.look(row["images_per_s"])
+                row |= self.online.look(row["epoch"])
             self._write(row)
             self.restart()
 

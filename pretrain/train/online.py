@@ -6,14 +6,15 @@ them. A fifth of those are asked, by k-NN (k = 20, cosine, T = 0.07; Wu et al., 
 the others; at most 100 classes take part, so that each has neighbours to find. RankMe (Garrido et al., ICML
 2023, arXiv 2210.02885) needs no labels. Neither number can be compared with a benchmark's.
 
-Cost: no more than 5 % of the time of the run. Where a look would cost more it is left out, by the clock of
-the first process. `ZOO_ONLINE=0` in the environment switches it off.
+Cost: its forward passes are no more than 5 % of those of the training, a backward one counted as two; a small
+set is looked at after some epochs only, and after the last. Counted, not timed, so that a run and its resumed
+twin write the same lines. `ZOO_ONLINE=0` in the environment switches it off.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import time
 
 import numpy as np
 import numpy.typing as npt
@@ -32,16 +33,16 @@ IMAGES, SMALL = 2000, 200  # looked at: at most; of a small set, even if that is
 CLASSES = 100  # that take part
 QUERIES = 20  # fewer tell nothing
 NEIGHBOURS, TEMPERATURE = 20, 0.07
-SHARE = 0.05  # of the time of a run
+SHARE = 0.05  # of the forward passes of the training
 BATCH = 256
 EPSILON = 1e-7  # of RankMe
 
 
 class Online:
-    """The images that are looked at, what that has cost so far, and the last figures in words."""
+    """The images that are looked at, and the last figures in words."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.spent, self.cost, self.said = run, 0.0, 0.0, ""
+        self.run, self.said = run, ""
         self.on = os.environ.get(VARIABLE, "1").lower() not in ("0", "false", "no")
         split, given = run.data.split, run.recipe.input
         self.labels = split.labels if run.data.labels is not None else None
@@ -49,26 +50,21 @@ class Online:
         self._given = given
         self._loader: Loader | None = None
 
-    def look(self, images_per_s: float) -> dict[str, float]:
-        """`rankme` and, with labels, `online_knn` in percent; nothing where a look would cost too much.
-
-        images_per_s: of the training, which tells what the first look will cost.
-        """
-        if not (self.on and dist.agreed(self._affordable(images_per_s))):
+    def look(self, epoch: int) -> dict[str, float]:
+        """`rankme` and, with labels, `online_knn` in percent, after epoch 1, 2, ...; nothing if not due."""
+        if not (self.on and self._due(epoch)):
             return {}
-        began = time.perf_counter()
         devices = [self.run.data.device] if self.run.data.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             found = self._figures(self._features())
-        self.cost = time.perf_counter() - began
-        self.spent += self.cost
         self.said = "".join(f" {name} {found[key]:.{n}f}" for name, key, n in SHOWN if key in found)
         return found
 
-    def _affordable(self, images_per_s: float) -> bool:
+    def _due(self, epoch: int) -> bool:
+        """True after the first and the last epoch, and between as often as the share of passes allows."""
         views = sum(view.count for view in self.run.recipe.views)
-        first = len(self.ids) / max(1e-9, 3 * views * images_per_s)  # a backward pass costs two forward ones
-        return self.spent + (self.cost or first) <= SHARE * self.run.seconds
+        rate = SHARE * 3 * views * len(self.run.data.split) / len(self.ids)  # looks per epoch
+        return epoch == self.run.recipe.epochs or math.ceil(epoch * rate) > math.ceil((epoch - 1) * rate)
 
     def _figures(self, x: Tensor) -> dict[str, float]:
         """Of features (n, d) of the images, the queries first."""
@@ -82,7 +78,7 @@ class Online:
 
     def _features(self) -> Tensor:
         """Features fp32 (n, d) of the images on every process, each of which computes its share of them."""
-        run, backbone = self.run, self.run.method.backbone
+        run, backbone = self.run, self.run.method.kept
         if self._loader is None:  # no workers: few images, and a crew of its own would cost more memory
             images = Images(run.data.split, [centre_view(self._given)], run.data.seed)
             self._loader = Loader(images, self._given, run.data.device, 0)
