@@ -223,22 +223,19 @@ def clean(home: Path, limit: int = 0, dry_run: bool = False) -> list[Kept]:
     return removed
 
 
-def sweep(home: Path, now: float) -> None:
-    """Removes what writers that were killed have left: folders that nobody computes, files of an hour ago.
-
-    now: seconds since 1970.
-    """
+def sweep(home: Path) -> None:
+    """Removes what writers that were killed have left: halves of folders and files that nobody computes."""
     for left in home.glob("*/.*.part"):
-        with suppress(OSError):
-            if left.is_dir() or now - left.stat().st_mtime > 3600:
-                _removed(left, dry_run=False)
+        _removed(left, dry_run=False)
 
 
 def _removed(path: Path, dry_run: bool) -> bool:
     """Whether nobody is at work on it, so that it went, or could go."""
-    name = path.name.removeprefix(".").removesuffix(".part")
+    digest = path.name.removeprefix(".").split(".")[
+        0
+    ]  # of digest, digest.json, .digest.part, .digest.json.1.part
     try:
-        with lease(lock(path.with_name(name)), wait=False):
+        with lease(lock(path.with_name(digest)), wait=False):
             handle = _held(path / MANIFEST, fcntl.LOCK_EX) if (path / MANIFEST).is_file() else -1
             if handle is None:
                 return False

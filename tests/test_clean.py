@@ -61,16 +61,14 @@ def test_sizes_are_for_people(count: int, words: str) -> None:
 
 
 def test_what_killed_writers_left_goes_with_the_next_command(tmp_path: Path) -> None:
-    """A folder that nobody computes goes at once; a file may be somebody's for an hour."""
+    """Whose lock is held, somebody writes."""
     place = tmp_path / "weights"
-    place.mkdir()
-    (place / ".digest.part").mkdir()
-    (place / ".digest.part" / "1.npy").write_bytes(b"rows")
-    (place / ".digest.json.x.part").write_bytes(b"half")
-    now = (place / ".digest.json.x.part").stat().st_mtime
-    shelf.sweep(tmp_path, now + 60)
-    assert [path.name for path in place.glob(".*")] == [".digest.json.x.part"]
-    with lease(shelf.lock(place / "other"), wait=False):
-        (place / ".other.part").mkdir()
-        shelf.sweep(tmp_path, now + 7200)
-        assert [path.name for path in place.glob(".*.part")] == [".other.part"]
+    for name in ("killed", "alive"):
+        (place / f".{name}.part").mkdir(parents=True)
+        (place / f".{name}.part" / "1.npy").write_bytes(b"rows")
+        (place / f".{name}.json.4711.part").write_bytes(b"half")
+    with lease(shelf.lock(place / "alive"), wait=False):
+        shelf.sweep(tmp_path)
+        assert sorted(path.name for path in place.glob(".*")) == [".alive.json.4711.part", ".alive.part"]
+    shelf.sweep(tmp_path)
+    assert not list(place.glob(".*"))

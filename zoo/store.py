@@ -14,7 +14,6 @@ Names are for people. What a record is of stands in the record.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ class Store:
                 pass
         for left in [*self.home.glob(".writable.*"), *self.home.glob(".tables.md.*.part")]:
             left.unlink(missing_ok=True)
-        shelf.sweep(self.features, time.time())
+        shelf.sweep(self.features)
 
     def forget_caches(self) -> None:
         """Deletes the cached features, but for those in use: what is computed again must not be read back."""
