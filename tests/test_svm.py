@@ -153,6 +153,17 @@ def test_the_inner_products_and_their_leading_part(n: int, d: int) -> None:
     assert torch.equal(again.factor, inner.factor)
 
 
+@pytest.mark.parametrize("n", [40, 300])
+def test_products_with_k_are_those_of_the_plain_matrix_alone_and_in_groups(n: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    inner = gram(torch.randn(n + 60, 30, generator=g).double())
+    rows = torch.stack([torch.randperm(n + 60, generator=g)[:n] for _ in range(3)])
+    for p in (1, 3, 70):
+        for part in (inner, inner.at(rows)):
+            a = torch.randn(*part.rough.shape[:-2], p, part.rough.shape[-1], generator=g)
+            torch.testing.assert_close(part.times(a), a @ part.rough, rtol=1e-4, atol=1e-4)
+
+
 def test_both_directions_solve_the_newton_system() -> None:
     x, _ = problem(80, 200, seed=6)
     g = torch.Generator().manual_seed(1)

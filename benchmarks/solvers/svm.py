@@ -153,7 +153,7 @@ def _checked(gram: Gram, problems: _Problems, point: _Point) -> tuple[Tensor, Te
     if near.any():
         r = point.r[..., near, :]
         scale = r.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-        change = scale * ((r / scale).float() @ gram.rough)
+        change = scale * gram.times((r / scale).float())
         # The second term is the rounding of the product.
         size = (dot(r, change).clamp(min=0) + _ROUGH_ROUNDING * scale.square()).sqrt()
         # Negated, so that NaN counts as unsolved.

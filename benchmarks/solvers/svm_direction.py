@@ -36,14 +36,14 @@ def rough_direction(gram: Gram, system: System, reduction: Tensor) -> tuple[Tens
     r, active, ridge = (system.r / size).float(), system.active, system.ridge.float()
     inverse = _Inverse.of(gram, ridge, active)
     outside = torch.where(active, 0.0, r)
-    known = torch.where(active, ridge * r - (outside @ gram.factor) @ gram.factor.mT, 0.0)
+    known = ridge * r - (outside @ gram.factor) @ gram.factor.mT
     guess = inverse.times(known)
     target = reduction.float().square() * dot(known, guess)
     step = outside + guess
-    product = step @ gram.rough
-    residual = torch.where(active, ridge * (r - step) - product, 0.0)
+    product = gram.times(step)
+    residual = torch.addcmul(-product, ridge, r - step)
     search = inverse.times(residual)
-    cg = _Search(step, product, residual, search, dot(residual, search), target, ridge, active)
+    cg = _Search(step, product, residual, search, dot(residual, search), target, ridge)
     step, product = _conjugate_gradients(gram, inverse, cg)
     return size * step, size * product
 
@@ -62,7 +62,10 @@ def exact_direction(gram: Gram, system: System) -> tuple[Tensor, Tensor]:
 
 
 class _Search(NamedTuple):
-    """Conjugate gradients under way, all [..., p, n] or [..., p, 1]; energy: residual . inverse residual."""
+    """Conjugate gradients under way, all [..., p, n] or [..., p, 1]; energy: residual . inverse residual.
+
+    The inverse is 0 outside S, and so is the search: what the residual holds there reaches nothing.
+    """
 
     step: Tensor
     product: Tensor
@@ -71,7 +74,6 @@ class _Search(NamedTuple):
     energy: Tensor
     target: Tensor
     ridge: Tensor
-    active: Tensor
 
 
 class _Inverse(NamedTuple):
@@ -101,7 +103,7 @@ class _Inverse(NamedTuple):
     def times(self, residual: Tensor) -> Tensor:
         scaled = self.scale * residual
         thin = self.inner @ (scaled @ self.factor).unsqueeze(-1)
-        return scaled - self.scale * (thin.squeeze(-1) @ self.factor.mT)
+        return scaled.addcmul_(self.scale, thin.squeeze(-1) @ self.factor.mT, value=-1)
 
     def keep(self, stays: Tensor) -> _Inverse:
         return self._replace(scale=self.scale[..., stays, :], inner=self.inner[..., stays, :, :])
@@ -126,22 +128,22 @@ def _conjugate_gradients(gram: Gram, inverse: _Inverse, cg: _Search) -> tuple[Te
 
 
 def _advanced(gram: Gram, inverse: _Inverse, cg: _Search) -> _Search:
-    moved = cg.search @ gram.rough
-    within = torch.where(cg.active, moved + cg.ridge * cg.search, 0.0)
-    curvature = dot(cg.search, within)
+    """One step; changes the tensors of cg."""
+    step, product, residual, search, energy, target, ridge = cg
+    moved = gram.times(search)
+    within = torch.addcmul(moved, ridge, search)
+    curvature = dot(search, within)
     # Rounding can turn the curvature of a nearly singular system: such a problem stops where it is.
-    going = (cg.energy > cg.target) & (curvature > 0)
-    rate = torch.where(going, cg.energy / curvature, 0.0)
-    residual = cg.residual - rate * within
+    bent = curvature > 0
+    going = (energy > target) & bent
+    rate = torch.where(going, energy / curvature, 0.0)
+    residual.addcmul_(rate, within, value=-1)
+    step.addcmul_(rate, search)
+    product.addcmul_(rate, moved)
     scaled = inverse.times(residual)
-    energy = torch.where(going, dot(residual, scaled), torch.where(curvature > 0, cg.energy, 0.0))
-    return cg._replace(
-        step=cg.step + rate * cg.search,
-        product=cg.product + rate * moved,
-        residual=residual,
-        search=scaled + torch.where(going, energy / cg.energy, 0.0) * cg.search,
-        energy=energy,
-    )
+    left = torch.where(going, dot(residual, scaled), torch.where(bent, energy, 0.0))
+    search = scaled.addcmul_(torch.where(going, left / energy, 0.0), search)
+    return cg._replace(search=search, energy=left)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pretrain.cluster.products import inner_products, packed
+
 RANK = 64  # of the thin factor; a wider one costs more than the steps of conjugate gradients that it saves
 _BLOCKS = 8
+_ROWS = 16  # for which a packed matrix is laid out
+_SMALL = 256  # rows; below it one product of all groups takes less time than packed ones in turn
 _PASSES = 3  # of subspace iteration
 _SMALLEST_REST = 2e-6  # of the largest eigenvalue: below this a system of the factor has no root in float32
 
@@ -19,7 +23,8 @@ class Gram:
 
     exact: [..., n, n] float64. rough: the same in float32. factor: [..., n, k] float32; factor factor^T is
     the leading part of K. pairs: [..., n, k (k + 1) / 2] float32, the products of two columns of the factor.
-    rest: the mean of the diagonal that the factor leaves out. Memory: 12 n^2 + 2 k^2 n bytes.
+    rest: the mean of the diagonal that the factor leaves out. again: rough of every group once more, packed
+    for the products with it; none where groups are small, and on a GPU. Memory: 16 n^2 + 2 k^2 n bytes.
     """
 
     exact: Tensor
@@ -27,16 +32,26 @@ class Gram:
     factor: Tensor
     pairs: Tensor
     rest: float
+    again: tuple[Tensor, ...] = ()
 
     @property
     def squared(self) -> Tensor:
         """[..., 1, n] squared lengths of the rows."""
         return self.exact.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
 
+    def times(self, a: Tensor) -> Tensor:
+        """a K in float32; a: [..., p, n]."""
+        if not self.again:
+            return a @ self.rough
+        if a.dim() == 2:
+            return inner_products(a, self.again[0])  # K is symmetric
+        return torch.stack([inner_products(one, k) for one, k in zip(a, self.again, strict=True)])
+
     def at(self, rows: Tensor) -> Gram:
         """The inner products within each group of rows. rows: [g, m]; exact of the result: [g, m, m]."""
         exact = self.exact[rows.unsqueeze(-1), rows.unsqueeze(-2)]
-        return Gram(exact, exact.float(), self.factor[rows], self.pairs[rows], self.rest)
+        rough = exact.float()
+        return Gram(exact, rough, self.factor[rows], self.pairs[rows], self.rest, _packed(rough))
 
 
 def gram(x: Tensor) -> Gram:
@@ -48,7 +63,14 @@ def gram(x: Tensor) -> Gram:
     covered = factor.double().square()
     rest = float((exact.diagonal().sum() - covered.sum()) / len(x))
     rest = max(rest, _SMALLEST_REST * float(covered.sum(0).max()), torch.finfo(torch.float32).tiny)
-    return Gram(exact, rough, factor, factor[:, i] * factor[:, j], rest)
+    return Gram(exact, rough, factor, factor[:, i] * factor[:, j], rest, _packed(rough[None]))
+
+
+def _packed(rough: Tensor) -> tuple[Tensor, ...]:
+    """The products of each group, [g, n, n], laid out for thin products; none where that does not pay."""
+    if rough.device.type != "cpu" or rough.shape[-1] < _SMALL:
+        return ()
+    return tuple(packed(one, _ROWS) for one in rough)
 
 
 def pair_index(factor: Tensor) -> tuple[Tensor, Tensor]:

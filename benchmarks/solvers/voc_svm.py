@@ -23,6 +23,7 @@ from benchmarks.solvers.svm_gram import RANK, Gram, gram
 
 POSITIVE_WEIGHT = 2.0
 _GROUP_BYTES = 2**26  # of the inner products and iterates of the draws that are solved together
+_SPARSE = 5  # of how many rows a draw may be one, for its scores to be computed from its own rows alone
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def full_svm(
     feature is not finite, a class has too few positive or negative training rows for the folds, or no
     positive test row; RuntimeError where a problem is not solved.
 
-    Memory: about 12 n^2 + 8 (n + m) d + 16 q (folds + 1) costs n + 200 q (folds + 1) n bytes.
+    Memory: about 16 n^2 + 8 (n + m) d + 16 q (folds + 1) costs n + 200 q (folds + 1) n bytes.
     """
     x, positive, truth = _normalised(train_x, device), train_label.to(device) == 1, test_label.to(device)
     _require_positives(truth)
@@ -125,7 +126,7 @@ def low_shot_svm(
     but none of the test set. Raises: ValueError where a feature is not finite, or a class has too few rows of
     either label or no positive test row; RuntimeError where a problem is not solved.
 
-    Memory: about 12 n^2 + 8 n m bytes, 8 (n + m) d at the start, and 64 MiB or what one class's draw takes.
+    Memory: about 16 n^2 + 8 n m bytes, 8 (n + m) d at the start, and 64 MiB or what one class's draw takes.
     """
     x, t = _normalised(train_x, device), _normalised(test_x, device)
     label, truth = train_label.to(device), test_label.to(device)
@@ -221,7 +222,7 @@ def _fit_drawn(inner: Gram, rows: Tensor, k: int, costs: Sequence[float]) -> Ten
 
 def _groups_at_once(m: int, costs: int) -> int:
     """How many groups of m rows fit into the memory set aside for them."""
-    one = 12 * m * m + 4 * m * (RANK * (RANK + 1) // 2) + 200 * m * costs
+    one = 16 * m * m + 4 * m * (RANK * (RANK + 1) // 2) + 200 * m * costs
     return max(1, _GROUP_BYTES // one)
 
 
@@ -229,6 +230,11 @@ def _scores(beta: Tensor, rows: Tensor, products: Tensor) -> Tensor:
     """[q, costs, r] scores of r rows. beta: [q, costs, m] of the training rows `rows`, [q, m]; products: [n,
     r].
     """
+    if _SPARSE * rows.shape[1] > len(products):  # picking rows out would take longer than multiplying by all
+        wide = beta.new_zeros(*beta.shape[:2], len(products)).scatter_(
+            -1, rows[:, None].expand_as(beta), beta
+        )
+        return (wide.flatten(0, 1) @ products).view(*beta.shape[:2], -1)
     return torch.stack([own @ products[at] for own, at in zip(beta, rows, strict=True)])
 
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.cluster.products import inner_products
+
 Metric = Literal["l2", "dot"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
@@ -61,26 +63,14 @@ def assign(
 
 def _best_of(rows: Tensor, tiles: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:
     """Largest score of each row and its column, tile after tile of centroids."""
-    best, label = _row_max(_scores(rows, *tiles[0]))
+    best, label = _row_max(inner_products(rows, *tiles[0]))
     passed = len(tiles[0][0])
     for c, bias in tiles[1:]:
-        value, index = _row_max(_scores(rows, c, bias))
+        value, index = _row_max(inner_products(rows, c, bias))
         better = value > best
         best, label = torch.where(better, value, best), torch.where(better, index + passed, label)
         passed += len(c)
     return best, label
-
-
-def _scores(rows: Tensor, c: Tensor, bias: Tensor | None) -> Tensor:
-    """rows . c^T + bias in fp32."""
-    if rows.device.type == "cpu" and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        # oneDNN's fp32 product, twice as fast as MKL's on AMD processors; linear() would take MKL's.
-        s: Tensor = torch.ops.mkldnn._linear_pointwise(rows, c, bias, "none", [], "")
-        return s
-    if rows.dtype == torch.bfloat16:
-        s = torch.mm(rows, c.t(), out_dtype=torch.float32)  # rounding scores to bf16 would tie most of them
-        return s if bias is None else s.add_(bias)
-    return F.linear(rows, c, bias)
 
 
 def _row_max(s: Tensor) -> tuple[Tensor, Tensor]:
