@@ -197,9 +197,9 @@ DEEPCLUSTER_TABLE: dict[str, Fields] = {
 # main_single_view.py:240-250: the colours of SimCLR, which the small views have, too.
 COKE_STRONG: Fields = VIEW | {"jitter": [0.8, 0.8, 0.8, 0.2], "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
 # main_double_view.py:233-256: the colours of BYOL, blurred always and seldom; coke/loader.py:54-63 has the
-# blur's sigma. Their second view is also solarised, with a probability of 0.2: ours has no such colour yet.
+# blur's sigma, :66-70 the threshold of the second view's solarisation, that of Pillow: 128.
 COKE_BYOL: Fields = VIEW | {"jitter": [0.4, 0.4, 0.2, 0.1], "jitter_p": 0.8, "gray": 0.2}
-COKE_PAIR: list[Fields] = [COKE_BYOL | {"blur": 1.0}, COKE_BYOL | {"blur": 0.1}]
+COKE_PAIR: list[Fields] = [COKE_BYOL | {"blur": 1.0}, COKE_BYOL | {"blur": 0.1, "solarize": 0.2}]
 # run_double_view.sh:3-12; main_double_view.py:45-60, 205-207 (LARS of coke/optimizer.py:11-44), :85-99,
 # :172 (global SyncBN), :230-231, :270 (nothing is dropped: 1252 steps), :407-418 (epoch 0 at rate 0, a line
 # up to epoch 11, a cosine). coke/builder_double_view.py:21-28 are the heads, 2048 being the backbone's
@@ -280,7 +280,8 @@ PIXELS_TABLE: dict[str, Fields] = {
     "raw_pixels_224": {**RANDOM_TABLE["random_resnet50"], "config": "224 px", "arch": "pixels"},
 }
 
-# Method -> recipe name -> every field but its name, in the order that the method lists them.
+# Method -> recipe name -> every field but its name, in the order that the method lists them; those of methods
+# that are no clustering ones stand in tests/baselines.py.
 PUBLISHED: dict[str, dict[str, Fields]] = {
     "coke": COKE_TABLE,
     "deepcluster": in_bf16(DEEPCLUSTER_TABLE),

@@ -18,13 +18,17 @@ from pretrain.data.view import Input
 from pretrain.methods.swav.method import Prototypes
 from pretrain.nets.archs import build
 from pretrain.nets.batch_norm import share_statistics
+from pretrain.nets.teacher import Teacher
 from pretrain.train import loop, state
 from pretrain.train.recipe import Recipe
 from tests import gloo, scenes
 from tests.train import tiny
 
 CPU = torch.device("cpu")
-METHODS = ["coke", "deepcluster", "deepclusterv2", "invariance_propagation", "odc", "supervised", "swav"]
+METHODS = [
+    "byol", "coke", "deepcluster", "deepclusterv2", "dino", "invariance_propagation", "mocov2", "odc", "simclr",
+    "supervised", "swav",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,8 @@ def stepped(
     batches = next(run.epochs())
     if dtype is torch.float64:
         run.method.net.double()
+        for teacher in (module for module in run.method.modules() if isinstance(module, Teacher)):
+            teacher.double()
         for prototypes in (module for module in run.method.net.modules() if isinstance(module, Prototypes)):
             prototypes.float()
     for single, _ in zip(batches, range(steps), strict=False):

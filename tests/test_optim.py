@@ -1,5 +1,5 @@
-"""LARC and LARS equal their formulas tensor by tensor, zeros included; schedules pass through the published
-values.
+"""LARC and LARS, clipped or not, equal their formulas tensor by tensor, zeros included; schedules pass
+through the published values.
 """
 
 from __future__ import annotations
@@ -124,6 +124,59 @@ def test_lars_equals_its_formula_and_spares_tensors_of_one_dimension() -> None:
         for p, e in zip(params, expected, strict=False):
             torch.testing.assert_close(p.detach(), e, rtol=1e-6, atol=1e-7)
     assert params[-1].tolist() == [[1, 1], [1, 1]]
+
+
+def literal_clipped(p: Tensor, g: Tensor, buffer: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """One tensor, one step; buffer starts at zero."""
+    p_norm, g_norm = float(p.norm()), float(g.norm())
+    if p.ndim > 1 and p_norm > 0 and g_norm > 0:
+        rate = 0.02 * p_norm / (g_norm + DECAY * p_norm + 1e-8)
+        g = (g + DECAY * p) * min(rate / lr, 1.0)
+    buffer = MOMENTUM * buffer + g
+    return p - lr * buffer, buffer
+
+
+def test_clipped_lars_equals_its_formula_with_a_rate_of_its_own_in_every_group() -> None:
+    g = torch.Generator().manual_seed(0)
+    starts = [
+        torch.randn(5, 3, generator=g),
+        torch.zeros(4, 2),
+        torch.randn(6, generator=g),
+        torch.ones(9, 9),
+    ]
+    params = [torch.nn.Parameter(t.clone()) for t in starts]
+    rates = [LR, LR, LR, 0.01]  # the last one is clipped: its own rate would be above
+    optimizer = optim.build(
+        recipe(optimizer="lars-clipped"), [{"params": params[:3]}, {"params": params[3:]}]
+    )
+    optimizer.param_groups[1]["lr"] = rates[3]
+    expected, buffers = [t.clone() for t in starts], [torch.zeros_like(t) for t in starts]
+    for step in range(4):
+        for i, (p, lr) in enumerate(zip(params, rates, strict=True)):
+            p.grad = torch.randn(p.shape, generator=g) * (step != 2)  # without a gradient nothing decays
+            expected[i], buffers[i] = literal_clipped(expected[i], p.grad, buffers[i], lr)
+        optimizer.step()
+        for p, e in zip(params, expected, strict=True):
+            torch.testing.assert_close(p.detach(), e, rtol=1e-6, atol=1e-7)
+
+
+def test_clipped_lars_by_hand() -> None:
+    """|p| = 5, |g| = 1, decay 0.1: 0.02 * 5 / 1.5 = 1 / 15, a ninth of lr 0.6; g + 0.1 p = (0.3, 1.4)."""
+    for lr, scale in ((0.6, 1 / 9), (1 / 15, 1.0), (0.001, 1.0), (0.0, 1.0)):
+        p = torch.nn.Parameter(torch.tensor([[3.0, 4.0]]))
+        p.grad = torch.tensor([[0.0, 1.0]])
+        optim.lars_clipped_([p], decay=0.1, lr=lr)
+        assert p.grad.flatten().tolist() == pytest.approx([0.3 * scale, 1.4 * scale], rel=1e-6)
+
+
+def test_the_schedules_of_cifar() -> None:
+    for name, published in (("swav", [3e-5, 0.6, 0.6, 0.0]), ("deepclusterv2", [0.0, 0.6, 0.6, 0.0006])):
+        (cifar,) = recipes(name)["cifar"]
+        steps = cifar.per_epoch(50_000)
+        warm = cifar.schedule.warmup * steps
+        assert steps == 195
+        found = [optim.learning_rate(cifar, i, steps) for i in (0, warm - 1, warm, 1000 * steps - 1)]
+        assert found == pytest.approx(published, rel=1e-4, abs=1e-9)
 
 
 def test_lars_by_hand() -> None:

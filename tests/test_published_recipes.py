@@ -9,11 +9,14 @@ import pytest
 from pretrain.base import registry
 from pretrain.base.settings import changed, plain
 from pretrain.train.recipe import key
-from tests.published import PUBLISHED
+from tests.baselines import BASELINES
+from tests.published import PUBLISHED as CLUSTERING
+from tests.published_cifar import CIFAR_RECIPES
 from zoo.suites.builtin import load
 from zoo.suites.suite import FLOORS, recipes
 
 IMAGES = 1_281_167  # of ImageNet-1k
+PUBLISHED = CLUSTERING | BASELINES
 
 
 def test_every_method_is_in_the_table() -> None:
@@ -28,8 +31,14 @@ def test_every_recipe_has_the_fields_of_its_script(method: str) -> None:
         assert found[name] == {"name": name, **fields}
 
 
+@pytest.mark.parametrize("method", CIFAR_RECIPES)
+def test_every_recipe_of_cifar_has_the_fields_of_its_script(method: str) -> None:
+    found = {recipe.name: plain(recipe) for recipe in recipes(method)["cifar"]}
+    assert found == {name: {"name": name, **fields} for name, fields in CIFAR_RECIPES[method].items()}
+
+
 @pytest.mark.parametrize(
-    "method", [method for method in PUBLISHED if method not in (*FLOORS, "coke", "swav")]
+    "method", [method for method in PUBLISHED if method not in (*FLOORS, "coke", "dino", "swav")]
 )
 def test_the_published_precision_comes_first_and_bf16_has_a_name_of_its_own(method: str) -> None:
     paper: Any = load("paper", None, {})
@@ -49,6 +58,10 @@ def test_the_published_precision_comes_first_and_bf16_has_a_name_of_its_own(meth
         ("swav", 312),
         ("coke", 1252),
         ("invariance_propagation", 10_010),
+        ("simclr", 312),
+        ("mocov2", 5004),
+        ("byol", 312),
+        ("dino", 314),
     ],
 )
 def test_an_epoch_has_the_steps_of_the_reference(method: str, steps: int) -> None:

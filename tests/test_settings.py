@@ -10,7 +10,7 @@ import pytest
 from benchmarks.contract.protocol import catalogue
 from pretrain.base.faults import Fault
 from pretrain.base.settings import lines, override, parsed, plain
-from pretrain.train.recipe import Cosine, Step
+from pretrain.train.recipe import Cosine, Step, key
 from zoo.suites import builtin, file
 from zoo.suites.suite import recipes
 
@@ -111,7 +111,7 @@ def test_values_of_the_command_line_are_json_or_text(text: str, value: object) -
     [
         (
             "variant = 'huge'",
-            "own.toml.variant: expected one of 'paper', 'photos', 'demo' or 'smoke', got 'huge'",
+            "own.toml.variant: expected one of 'paper', 'photos', 'cifar', 'demo' or 'smoke', got 'huge'",
         ),
         ("variant = 3", "own.toml.variant: expected one of"),
         ("imagse = 'x'", "unknown key 'imagse'.*did you mean images"),
@@ -150,7 +150,7 @@ def test_a_folder_of_images_is_told_from_a_split_of_that_name(tmp_path: Path) ->
 
 def test_every_built_in_suite_shows_the_floors_beside_the_others() -> None:
     floors = ("random", "raw_pixels")
-    assert [builtin.load(name, None, {}).beside for name in builtin.BUILT_IN] == [floors] * 3
+    assert [builtin.load(name, None, {}).beside for name in builtin.BUILT_IN] == [floors] * 4
 
 
 def test_pairs_of_the_command_line_need_a_name_and_a_value() -> None:
@@ -165,3 +165,19 @@ def test_pairs_of_the_command_line_need_a_name_and_a_value() -> None:
 def test_a_list_is_asked_for_as_it_is_written() -> None:
     with pytest.raises(Fault, match=r"scale: expected a list like \[0\.2, 1\.0\], got '0\.2,1\.0'"):
         builtin.load("smoke", None, {"odc": {"views.0.scale": "0.2,1.0"}}).entry("odc")
+
+
+def test_a_setting_that_came_later_moves_no_digest_until_it_is_used() -> None:
+    """Digests of before there was `solarize`; it can be set all the same, and stands in what it decides."""
+    known = {
+        "swav_resnet10-narrow_demo": "c3ab57a363d3a61c",
+        "rn50_in1k_swav_400ep_2x224_6x96": "61acd3a9a6b732a9",
+    }
+    by_name = {recipe.name: recipe for found in recipes("swav").values() for recipe in found}
+    assert {name: key(by_name[name]) for name in known} == known
+    made, _ = override(by_name["swav_resnet10-narrow_demo"], {"views.0.solarize": 0.2}, "swav")
+    assert made.views[0].solarize == 0.2
+    assert plain(made)["views"][0]["solarize"] == 0.2
+    assert "solarize" not in plain(ODC)["views"][0]
+    assert plain(ODC, every=True)["views"][0]["solarize"] == 0
+    assert key(made) != known["swav_resnet10-narrow_demo"]

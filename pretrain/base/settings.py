@@ -43,6 +43,13 @@ def changed(value: T, **changes: Any) -> T:
     return dataclasses.replace(value, **changes)  # type: ignore[type-var]
 
 
+def added(default: T) -> T:
+    """Default of a setting that came later. While it has it `plain` leaves it out, so that what was digested
+    before the setting was there keeps its digest.
+    """
+    return dataclasses.field(default=default, metadata={"added": True})
+
+
 class Adaptive:
     """Settings of which some follow when others are changed."""
 
@@ -54,15 +61,20 @@ class Adaptive:
         return []
 
 
-def plain(value: Any) -> Any:
-    """Settings as JSON values."""
+def plain(value: Any, every: bool = False) -> Any:
+    """Settings as JSON values. every: also those that came later and are at their defaults, see `added`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        pairs = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {field.name: plain(one, every) for field, one in pairs if every or _stands(field, one)}
     if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
+        return [plain(item, every) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, every) for key, item in value.items()}
     return value
+
+
+def _stands(field: dataclasses.Field[Any], value: Any) -> bool:
+    return not field.metadata.get("added") or value != field.default
 
 
 def lines(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
@@ -93,7 +105,7 @@ def override(value: T, changes: Mapping[str, Any], where: str) -> tuple[T, list[
 
     Raises Fault on an unknown path (naming the nearest), a value of another type or one beyond its bounds.
     """
-    body = plain(value)
+    body = plain(value, every=True)
     for path in sorted(
         changes, key=lambda path: (not path.endswith("kind"), path)
     ):  # another kind empties the rest

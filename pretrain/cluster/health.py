@@ -85,6 +85,13 @@ def warning(counts: Tensor, rank: float, advice: str) -> dict[str, str]:
     return {}
 
 
+def of_features(x: Tensor, advice: str) -> dict[str, float | str]:
+    """effective_rank of features (n, D), and a warning where they have collapsed."""
+    rank = float(effective_rank(x))
+    said = f"features collapse: effective rank {rank:.2f} (below {RANK:g}); {advice}"
+    return {"effective_rank": rank} | ({"warning": said} if rank < RANK else {})
+
+
 def stuck(loss: float, outputs: int, advice: str) -> dict[str, str]:
     """{"warning": one sentence} about a loss in nats that equals
     a uniform prediction's over `outputs`, or nothing.

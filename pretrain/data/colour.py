@@ -45,7 +45,7 @@ def finish(pixels: Tensor, view: View, u: Tensor, given: Input) -> Tensor:
     """Normalised views (B, 3, S, S) fp32, channels last, from uint8 pixels (B, S, S, 3) on their device.
 
     u: fp32 (B, COLOUR_DRAWS) on the host. Order as in the papers: flip, rotation, colour jitter (the four in
-    random order per image), gray, blur, lighting.
+    random order per image), gray, blur, solarisation, lighting.
     """
     out = torch.empty(pixels.shape, device=pixels.device)
     flipped, changes = _rows(u[:, 0] < view.flip), list(planned(view, u))
@@ -131,6 +131,8 @@ def planned(view: View, u: Tensor) -> Iterator[Change]:
         yield Change(_to_gray, rows, u[rows, 11])
     if len(rows := _rows(u[:, 12] < view.blur)):
         yield Change(_blur, rows, _kernels(view.blur_sigma, u[rows, 13], view.size))
+    if len(rows := _rows(u[:, 32] < view.solarize)):
+        yield Change(_solarize, rows, u[rows, 32])
     if view.lighting:
         yield Change(_lighten, whole, _lighting(view.lighting, u[:, 26:32]))
 
@@ -245,6 +247,11 @@ def _blur(x: Tensor, half: Tensor) -> None:
         for away in range(1, radius + 1):
             x.addcmul_(wide.narrow(axis, radius - away, side), weights[away])
             x.addcmul_(wide.narrow(axis, radius + away, side), weights[away])
+
+
+def _solarize(x: Tensor, _: Tensor) -> None:
+    """1 - x where x is at least half: of bytes, from 128 on."""
+    torch.where(x < 0.5, x, 1 - x, out=x)
 
 
 def _lighting(std: float, u: Tensor) -> Tensor:

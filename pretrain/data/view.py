@@ -8,10 +8,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pretrain.base.settings import AbovePositive, Positive, Probability, Rate, Share, changed, settings
+from pretrain.base.settings import (
+    AbovePositive,
+    Positive,
+    Probability,
+    Rate,
+    Share,
+    added,
+    changed,
+    settings,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # of CIFAR-10
+CIFAR_STD = (0.2470, 0.2435, 0.2616)
 Side = Annotated[int, Field(ge=1, le=10_000)]  # px
 
 
@@ -56,6 +67,7 @@ class View:
     blur: Probability = 0.0  # of a Gaussian blur
     blur_sigma: tuple[AbovePositive, AbovePositive] = (0.1, 2.0)  # px
     lighting: Rate = 0.0  # std of AlexNet's PCA colour noise
+    solarize: Probability = added(0.0)  # values from half the range on are inverted, after the blur
 
     def __post_init__(self) -> None:
         for name in ("scale", "blur_sigma"):

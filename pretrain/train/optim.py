@@ -12,17 +12,21 @@ from pretrain.train.recipe import EpochCosine, HeldCosine, Recipe, Schedule, Ste
 
 
 def build(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.SGD:
-    """SGD with the recipe's momentum and weight decay; with "larc" and "lars", gradients are adapted before
-    every step.
+    """SGD with the recipe's momentum and weight decay; with "larc", "lars" and "lars-clipped", gradients are
+    adapted before every step.
     """
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
     optimizer = torch.optim.SGD(
         groups, recipe.lr, recipe.momentum
     )  # they decay by themselves, some tensors not at all
-    adapted = larc_ if recipe.optimizer == "larc" else lars_
 
     def adapt(*_: Any) -> None:
+        if recipe.optimizer == "lars-clipped":  # it depends on the rate, which groups may have of their own
+            for group in optimizer.param_groups:
+                lars_clipped_(group["params"], recipe.weight_decay, group["lr"])
+            return
+        adapted = larc_ if recipe.optimizer == "larc" else lars_
         adapted([p for group in optimizer.param_groups for p in group["params"]], recipe.weight_decay)
 
     optimizer.register_step_pre_hook(adapt)
@@ -70,6 +74,31 @@ def lars_(params: list[Tensor], decay: float, trust: float = 0.001) -> None:
     torch._foreach_mul_(grads, list(scale.unbind()))
 
 
+@torch.no_grad()
+def lars_clipped_(
+    params: list[Tensor], decay: float, lr: float, trust: float = 0.02, eps: float = 1e-8
+) -> None:
+    """Adapts the gradients of tensors p of two or more dimensions, in place: LARS as solo-learn has it for
+    CIFAR, with the clipping of apex's LARC: what a layer's gradient is multiplied by is never above lr.
+
+        g <- (g + decay p) min(trust |p| / (|g| + decay |p| + eps) / lr, 1)      where |p| > 0 and |g| > 0
+
+    Otherwise g stays as it is, without decay, and so do biases and batch norms, of one dimension. lr: the
+    rate of the step to come; at 0 nothing is clipped away.
+    """
+    params = [p for p in params if p.grad is not None and p.ndim > 1]
+    grads = [p.grad for p in params if p.grad is not None]
+    if not params:
+        return
+    p_norm, g_norm = (torch.stack(list(torch._foreach_norm(tensors))) for tensors in (params, grads))
+    adapted = (p_norm > 0) & (g_norm > 0)
+    rate = trust * p_norm / (g_norm + p_norm * decay + eps)
+    scale = torch.where(adapted & (rate < lr), rate / lr, 1.0)
+    decays = torch.where(adapted, decay, 0.0)
+    torch._foreach_add_(grads, torch._foreach_mul(params, list(decays.unbind())))
+    torch._foreach_mul_(grads, list(scale.unbind()))
+
+
 def learning_rate(recipe: Recipe, iteration: int, per_epoch: int) -> float:
     """Learning rate at an iteration (from 0): a step schedule
     moves per epoch, a cosine per iteration unless it says otherwise.
@@ -82,7 +111,7 @@ def factor(schedule: Schedule, iteration: int, per_epoch: int, epochs: int) -> f
     if isinstance(schedule, Step):
         return schedule.gamma ** sum(iteration // per_epoch >= epoch for epoch in schedule.milestones)
     if isinstance(schedule, EpochCosine):
-        return _falling((iteration // per_epoch + 1) / (epochs + 1))
+        return _falling((iteration // per_epoch + schedule.first) / (epochs + schedule.first))
     if isinstance(schedule, HeldCosine):
         return _held(schedule, iteration, per_epoch, epochs)
     warm, total = schedule.warmup * per_epoch, epochs * per_epoch

@@ -8,7 +8,17 @@ from pydantic import Field
 
 from pretrain.base.faults import Fault
 from pretrain.base.identity import digest
-from pretrain.base.settings import Adaptive, Count, Positive, Probability, Rate, changed, plain, settings
+from pretrain.base.settings import (
+    Adaptive,
+    Count,
+    Positive,
+    Probability,
+    Rate,
+    added,
+    changed,
+    plain,
+    settings,
+)
 from pretrain.data.view import Input, View
 
 
@@ -46,9 +56,12 @@ class HeldCosine:
 
 @settings
 class EpochCosine:
-    """Cosine that moves once per epoch: (1 + cos(pi e / (E + 1))) / 2 in epoch e = 1..E, never 1 nor 0."""
+    """Cosine that moves once per epoch: (1 + cos(pi e / (E + first))) / 2 in epochs e = first, first + 1, ...
+    of E. The factor is never 0, and 1 only where e begins with 0.
+    """
 
     kind: Literal["epoch-cosine"] = "epoch-cosine"
+    first: Annotated[int, Field(ge=0, le=1)] = added(1)
 
 
 Schedule = Annotated[Step | Cosine | HeldCosine | EpochCosine, Field(discriminator="kind")]
@@ -121,7 +134,7 @@ class Recipe(Scheduled):
     lr: Rate
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Rate
-    optimizer: Literal["sgd", "larc", "lars"] = "sgd"
+    optimizer: Literal["sgd", "larc", "lars", "lars-clipped"] = "sgd"
     precision: Literal["bf16", "tf32", "fp32"] = "bf16"
     bn_group: Count = 0  # images that share batch-norm statistics, on any number of processes; 0: the batch
     log_every: Positive = 50  # iterations
@@ -170,7 +183,7 @@ class Recipe(Scheduled):
             "SGD with momentum": self.momentum > 0,
             "Weight decay": self.weight_decay > 0,
             "LARC": self.optimizer == "larc",
-            "LARS": self.optimizer == "lars",
+            "LARS": self.optimizer in ("lars", "lars-clipped"),
             "Cosine learning rate": not isinstance(self.schedule, Step),
             "Learning-rate warm-up": before_cosine(self.schedule) > 0,
             "Multi-crop": len({view.size for view in self.views}) > 1,

@@ -14,7 +14,7 @@ from pretrain.base.settings import lines, plain
 from reports.tables.cells import Missing, Row
 from reports.tables.published import Sources
 
-PUBLISHED = "paper"  # the variant whose settings are the published ones
+PUBLISHED = "paper"  # the variant whose settings are the published ones, and whose tables every page shows
 MIXED = "_bf16"  # the same recipe in mixed precision
 
 
@@ -35,8 +35,9 @@ def other_rule(row: Row, protocol: Protocol, sources: Sources) -> str:
 
 @cache
 def _published() -> dict[str, Any]:
-    """The published settings of every protocol."""
-    return {name: plain(protocol.settings) for name, protocol in catalogue(PUBLISHED).items()}
+    """The published settings of every protocol; those of ImageNet where two variants have one."""
+    found = catalogue("cifar") | catalogue(PUBLISHED)
+    return {name: plain(protocol.settings) for name, protocol in found.items()}
 
 
 def trained_by(row: Row) -> str:
@@ -62,8 +63,8 @@ def _declared(record: Result) -> dict[str, Any]:
         module = registry.load("pretrain.methods", str(record.model.get("method")), "recipes")
     except Fault:  # given weights, or a method that is no longer there
         return {}
-    for variant in ("PAPER", "DEMO", "SMOKE"):
-        for recipe in getattr(module, variant):
+    for variant in ("PAPER", "CIFAR", "DEMO", "SMOKE"):
+        for recipe in getattr(module, variant, ()):
             if recipe.name == record.model.get("recipe"):
-                return dict(plain(recipe))
+                return dict(plain(recipe, every=True))
     return {}

@@ -15,7 +15,7 @@ from pretrain.data.view import Input, View
 
 Doubles = npt.NDArray[np.float64]
 GIVEN = Input(size=8, resize=8)
-JITTER, ORDER, GRAY, BLUR, WIDTH, LIGHTING = 3, 7, 11, 12, 13, 26  # columns of draws
+JITTER, ORDER, GRAY, BLUR, WIDTH, LIGHTING, SOLAR = 3, 7, 11, 12, 13, 26, 32  # columns of draws
 STRONG = (0.8, 0.8, 0.8, 0.2)
 TOLERANCE = 2e-5  # of normalised pixels; a level of 8 bits is 0.017
 
@@ -61,6 +61,8 @@ def literal(pixels: npt.NDArray[np.uint8], view: View, u: Doubles) -> Doubles:
     if u[BLUR] < view.blur:
         low, high = view.blur_sigma
         x = blurred(x, low + u[WIDTH] * (high - low), high)
+    if u[SOLAR] < view.solarize:
+        x = np.where(x < 0.5, x, 1 - x)
     if view.lighting:
         a, b = u[LIGHTING : LIGHTING + 3], u[LIGHTING + 3 : LIGHTING + 6]
         normal = np.sqrt(-2 * np.log1p(-a)) * np.cos(2 * np.pi * b) * view.lighting
@@ -82,6 +84,7 @@ VIEWS = {
     "plain": View(size=9),
     "jitter": View(size=9, jitter=STRONG, jitter_p=0.8),
     "gray and blur": View(size=9, gray=0.3, blur=0.6),
+    "solarised": View(size=9, gray=0.3, blur=0.6, solarize=0.4),
     "all": View(size=9, jitter=STRONG, jitter_p=0.6, gray=0.2, blur=0.5, lighting=0.1),
 }
 
@@ -100,6 +103,17 @@ def test_a_plain_view_is_exactly_the_scaled_and_normalised_bytes() -> None:
     found = colour.finish(pixels, View(size=9, flip=0.0), drawn(5), GIVEN)
     assert torch.equal(found, augment.normalise(pixels.permute(0, 3, 1, 2).float() / 255, GIVEN))
     assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_byte_is_inverted_from_128_on_and_other_images_stay_to_the_bit() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(2, -1, -1, 3).contiguous()
+    u = torch.zeros(2, colour.COLOUR_DRAWS)
+    u[1, SOLAR] = 0.5
+    given = Input(size=16, resize=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    made = colour.finish(pixels, View(size=16, flip=0.0, solarize=0.5), u, given)
+    assert (255 * made[0, 0].flatten()).round().int().tolist() == [min(v, 255 - v) for v in range(256)]
+    plain = colour.finish(pixels, View(size=16, flip=0.0), u, given)
+    assert torch.equal(made[1], plain[1])
 
 
 def test_a_view_is_the_same_alone_in_another_batch_and_with_other_threads(
@@ -129,7 +143,17 @@ def test_pixels_stay_as_they_were() -> None:
 
 
 def changed_all() -> View:
-    return View(size=9, jitter=STRONG, jitter_p=0.5, gray=0.3, blur=0.5, rotate=5.0, mix=0.1, lighting=0.1)
+    return View(
+        size=9,
+        jitter=STRONG,
+        jitter_p=0.5,
+        gray=0.3,
+        blur=0.5,
+        rotate=5.0,
+        mix=0.1,
+        lighting=0.1,
+        solarize=0.5,
+    )
 
 
 def test_the_host_never_waits_for_the_device() -> None:

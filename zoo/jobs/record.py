@@ -209,7 +209,8 @@ def _protocol(job: Job) -> dict[str, Any]:
         assert isinstance(job.entry, Trained)
         recipe = job.entry.recipe
         code = source(f"{METHODS}.{job.entry.method}.method")
-        return {"name": job.name, "version": recipe.version, "settings": plain(recipe), "source": code}
+        settings = plain(recipe, every=True)
+        return {"name": job.name, "version": recipe.version, "settings": settings, "source": code}
     p = job.protocol
     return {
         "name": p.name,

@@ -63,7 +63,7 @@ class CoKeRecipe(Recipe):
 # Views have the colours of SimCLR (one view, small views) or BYOL.
 _STRONG = View(size=224, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray=0.2, blur=0.5)
 _FIRST = changed(_STRONG, jitter=(0.4, 0.4, 0.2, 0.1), blur=1.0)
-_SECOND = changed(_FIRST, blur=0.1)  # theirs is also solarised, with a probability of 0.2
+_SECOND = changed(_FIRST, blur=0.1, solarize=0.2)
 _DOUBLE = CoKeRecipe(
     name="rn50_in1k_coke_1000ep_2x224",
     arch="resnet50",
@@ -126,12 +126,11 @@ DEMO = (
 PHOTOS = (
     changed(
         DEMO[0],
-        name="coke_resnet10-half_photos",
-        config="resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110),
-        views=(View(size=96, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
-        epochs=66,
+        name="coke_resnet10-narrow_photos",
+        config="resnet10-narrow",
+        input=Input(size=32, resize=36),
+        views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
+        epochs=100,
         adapts=("batch_size", "epochs"),
     ),
 )

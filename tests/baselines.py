@@ -1,0 +1,113 @@
+"""Published recipes of methods that are no clustering ones, typed by hand as those of tests/published.py.
+
+Paths are those of open-mmlab/OpenSelfSup (1db69ec), open-mmlab/mmselfsup (v0.8.0), google-deepmind's
+deepmind-research (byol/), facebookresearch/moco and facebookresearch/dino. Where reference and recipe differ
+on purpose, the comment says so.
+"""
+
+from __future__ import annotations
+
+from tests.published import INPUT, OURS, SGD, VIEW, Fields, in_bf16
+
+LARS: Fields = {"momentum": 0.9, "optimizer": "lars"}
+
+
+def cosine(start: float = 0.0, final: float = 0.0) -> Fields:
+    """Ten epochs of warm-up."""
+    return {"kind": "cosine", "warmup": 10, "start": start, "final": final}
+
+
+# SimCLR, arXiv 2002.05709: sections 2.2 (batch 4096, 0.3 B / 256, decay 1e-6, LARS, ten epochs of warm-up,
+# cosine) and 4.2 (2048 hidden, 128), appendix A (crops, colour at strength 1, blur), B.7 (T 0.1). Its images
+# are not normalised: ours are.
+SIMCLR: Fields = {
+    **OURS, **LARS, "arch": "resnet50", "input": INPUT,
+    "views": [
+        VIEW | {"count": 2, "jitter": [0.8, 0.8, 0.8, 0.2], "jitter_p": 0.8, "gray": 0.2, "blur": 0.5}
+    ],
+    "epochs": 1000, "schedule": cosine(), "batch_size": 4096, "tail": "drop", "lr": 4.8, "weight_decay": 1e-6,
+    "precision": "fp32", "bn_group": 0, "dim": 128, "hidden": 2048, "temperature": 0.1,
+}  # fmt: skip
+SIMCLR_TABLE: dict[str, Fields] = {
+    "rn50_in1k_simclr_1000ep_2x224": SIMCLR,
+    "rn50_in1k_simclr_100ep_2x224": SIMCLR | {"epochs": 100},
+    "rn50_in1k_simclr_800ep_2x224": SIMCLR | {"epochs": 800},
+    # OpenSelfSup, configs/selfsup/simclr/r50_bs256_ep200.py. Its cosine moves once an epoch and begins with
+    # the warm-up, ours begins after it.
+    "simclr_resnet50_8xb32-coslr-200e_in1k": {
+        **SIMCLR, "config": "resnet50_8xb32-coslr-200e", "epochs": 200, "batch_size": 256, "tail": "pad",
+        "lr": 0.3, "schedule": cosine(start=0.0001),
+    },
+}  # fmt: skip
+
+# OpenSelfSup, configs/selfsup/moco/r50_v2.py; moco's README.md: main_moco.py --mlp --moco-t 0.2 --aug-plus
+# --cos, batch 256 on 8 GPUs, whose batch norms are their own; the rate of an epoch e = 0, 1, ... of E is
+# (1 + cos(pi e / E)) / 2.
+MOCO: Fields = {
+    **OURS, **SGD, "arch": "resnet50", "input": INPUT,
+    "views": [
+        VIEW | {
+            "count": 2, "scale": [0.2, 1.0], "jitter": [0.4, 0.4, 0.4, 0.1], "jitter_p": 0.8, "gray": 0.2,
+            "blur": 0.5,
+        }
+    ],
+    "epochs": 200, "schedule": {"kind": "epoch-cosine", "first": 0}, "batch_size": 256, "tail": "drop",
+    "lr": 0.03, "weight_decay": 1e-4, "precision": "fp32", "bn_group": 32,
+    "dim": 128, "hidden": 2048, "temperature": 0.2, "queue": 65_536, "teacher_momentum": 0.999,
+    "head_bn": False,
+}  # fmt: skip
+MOCO_TABLE: dict[str, Fields] = {
+    "rn50_in1k_mocov2_200ep": MOCO,
+    "rn50_in1k_mocov2_800ep": MOCO | {"epochs": 800},
+}
+
+# byol/configs/byol.py: presets of 1000 and of 300 epochs; arXiv 2006.07733, appendix B (views) and section
+# 3.3 (batch 4096, rates times B / 256, ten epochs of warm-up, 4096 hidden, 256).
+BYOL_VIEW: Fields = VIEW | {"jitter": [0.4, 0.4, 0.2, 0.1], "jitter_p": 0.8, "gray": 0.2}
+BYOL_PAIR = [BYOL_VIEW | {"blur": 1.0}, BYOL_VIEW | {"blur": 0.1, "solarize": 0.2}]
+BYOL: Fields = {
+    **OURS, **LARS, "arch": "resnet50", "input": INPUT, "views": BYOL_PAIR,
+    "epochs": 1000, "schedule": cosine(), "batch_size": 4096, "tail": "drop", "lr": 3.2,
+    "weight_decay": 1.5e-6, "precision": "fp32", "bn_group": 0,
+    "dim": 256, "hidden": 4096, "teacher_momentum": 0.996,
+}  # fmt: skip
+BYOL_300 = BYOL | {"epochs": 300, "lr": 4.8, "weight_decay": 1e-6, "teacher_momentum": 0.99}
+BYOL_TABLE: dict[str, Fields] = {
+    "rn50_in1k_byol_1000ep_2x224": BYOL,
+    "rn50_in1k_byol_300ep_2x224": BYOL_300,
+    # MMSelfSup, configs/selfsup/byol/byol_resnet50_8xb32-accum16-coslr-200e_in1k.py and its bases: 16 batches
+    # of 256, each with statistics of its own, a step. Its cosine moves once an epoch and begins with the
+    # warm-up, ours begins after it.
+    "byol_resnet50_8xb32-accum16-coslr-200e_in1k": {
+        **BYOL_300, "config": "resnet50_8xb32-accum16-coslr-200e", "epochs": 200,
+        "schedule": cosine(start=0.0001), "bn_group": 256,
+    },
+}  # fmt: skip
+
+# main_dino.py with the arguments of the released ResNet-50: 80 GPUs of 51 images, LARS at 0.3 B / 256 down to
+# 0.0048, 60,000 outputs, a temperature of 0.07. Weight decay, batch norms of the head, the temperature's 50
+# epochs and the number of small crops were not checked against those arguments. Its views are resized
+# bicubically, ours bilinearly; torch.cuda.amp is fp16, ours is bf16.
+DINO_VIEW: Fields = BYOL_VIEW | {"scale": [0.14, 1.0]}
+DINO_TABLE: dict[str, Fields] = {
+    "rn50_in1k_dino_800ep_2x224_6x96": {
+        **OURS, **LARS, "arch": "resnet50", "input": INPUT,
+        "views": [
+            DINO_VIEW | {"blur": 1.0},
+            DINO_VIEW | {"blur": 0.1, "solarize": 0.2},
+            DINO_VIEW | {"size": 96, "count": 6, "scale": [0.05, 0.14], "blur": 0.5},
+        ],
+        "epochs": 800, "schedule": cosine(final=0.0048 / 4.78125), "batch_size": 4080, "tail": "drop",
+        "lr": 4.78125, "weight_decay": 1e-6, "precision": "bf16", "bn_group": 0,
+        "outputs": 60_000, "dim": 256, "hidden": 2048, "head_bn": True, "temperature": 0.1,
+        "teacher_start": 0.04, "teacher_end": 0.07, "teacher_warmup": 50, "teacher_momentum": 0.996,
+        "centre_momentum": 0.9, "freeze": 1,
+    },
+}  # fmt: skip
+
+BASELINES: dict[str, dict[str, Fields]] = {
+    "byol": in_bf16(BYOL_TABLE),
+    "dino": DINO_TABLE,
+    "mocov2": in_bf16(MOCO_TABLE),
+    "simclr": in_bf16(SIMCLR_TABLE),
+}
