@@ -9,10 +9,11 @@ import typer
 
 from benchmarks.contract.protocol import version
 from pretrain.base.faults import Fault
-from zoo import clean, compare, gate, logs, report, serve
+from zoo import clean, compare, gate, hours, logs, report, serve
 from zoo.clusters import commands as clusters
 from zoo.engines import slurm_queue
 from zoo.options import HELP, Alias, AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
+from zoo.plan import devices
 from zoo.plan.planner import Planner
 from zoo.request import asked, everything, resolve
 from zoo.run import run
@@ -47,6 +48,7 @@ app.command(name="publish")(publish.command)
 app.command(name="clean")(clean.command)
 app.command()(clusters.cluster)
 app.command()(clusters.embed)
+app.command(name="hours")(hours.command)
 app.command(name="logs")(logs.command)
 app.command(name="compare")(compare.command)
 app.command(name="serve")(serve.command)
@@ -87,7 +89,8 @@ def plan(
         models or [], chosen, suite, out, sets or [], seeds, checkpoint, "", alias, flags(**read)
     )
     planner = Planner(request)
-    plans.show(planner.plan(), as_json=json, settings=True, datasets=planner.datasets)
+    machine = devices.at_hand(0)
+    plans.show(planner.plan(), json, settings=True, datasets=planner.datasets, machine=machine)
 
 
 @app.command()

@@ -37,10 +37,11 @@ from zoo.options import (
     Time,
     Tracker,
 )
-from zoo.plan import space
+from zoo.plan import devices, hours, space
 from zoo.plan.job import Plan
 from zoo.plan.planner import Planner
 from zoo.request import Request, asked, resolve, with_known
+from zoo.show import hours as times
 from zoo.show import plan as plans
 from zoo.show import tables
 from zoo.show.progress import Display
@@ -100,7 +101,8 @@ def run(
     )
     planner, again = Planner(request), overwrite is Overwrite.ALWAYS
     if dry_run:
-        plans.show(planner.plan(), as_json=json, again=again, datasets=planner.datasets)
+        machine = devices.at_hand(gpus)
+        plans.show(planner.plan(), json, again=again, datasets=planner.datasets, machine=machine)
         return
     slurm = Allocation(partition, nodes, cpus, time, limit, notice, tuple(extra or ()))
     orders, display = Orders(again, gpus, not no_wait, slurm=slurm), Display()
@@ -124,6 +126,10 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
     display.jobs = len(plan)
     if _first() and (said := crowded(os.getloadavg()[0], os.cpu_count() or 1, os.environ)):
         display.line(said)
+    if _first() and (machine := devices.at_hand(orders.gpus)) is not None:
+        found = hours.of_plan(plan, planner.datasets, machine)
+        if said := times.sentence(found, machine, orders.again):
+            display.line(said)
     if _first() and space.short(plan, planner.datasets, orders.again):
         said = space.sentence(plan, planner.datasets, orders.again)
         display.line(f"the disk may be too small: {said}; free some, or choose another folder with --out")

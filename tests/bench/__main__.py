@@ -13,6 +13,7 @@ import time
 
 SMALL: dict[str, tuple[str, ...]] = {
     "ap": ("--rows", "1000", "--columns", "200", "--some", "10"),
+    "estimates": (),
     "feeding": ("--n", "64", "--rounds", "2"),
     "kmeans": ("--n", "20000", "--k", "1000", "--iterations", "5"),
     "knn": ("--n", "20000", "--queries", "500"),

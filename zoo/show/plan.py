@@ -9,23 +9,36 @@ from dataclasses import replace
 from typing import Any
 
 from pretrain.base.settings import lines, plain
-from zoo.plan import space
+from zoo.plan import hours, space
 from zoo.plan.datasets import Datasets
+from zoo.plan.devices import Machine
+from zoo.plan.hours import Estimate
 from zoo.plan.job import STATES, Job, Plan
+from zoo.show import hours as times
 from zoo.suites.suite import Trained
 
 
 def show(
-    plan: Plan, as_json: bool, settings: bool = False, again: bool = False, datasets: Datasets | None = None
+    plan: Plan,
+    as_json: bool,
+    settings: bool = False,
+    again: bool = False,
+    datasets: Datasets | None = None,
+    machine: Machine | None = None,
 ) -> None:
-    """Prints the plan; again: what is done is to be done once more; datasets: also the space it will take."""
+    """Prints the plan; again: what is done is to be done once more; datasets: also the space it will take;
+    machine: also the time on it.
+    """
     if again:
         plan = replace(plan, jobs=tuple(_again(job) for job in plan))
+    found = hours.of_plan(plan, datasets, machine) if datasets and machine else []
+    took = {i: one for i, (job, one) in enumerate(found) if times.to_do(job)}
     if as_json:
-        print(json.dumps([as_dict(job) for job in plan], indent=1))
+        print(json.dumps([as_dict(job) | _estimated(i, took) for i, job in enumerate(plan)], indent=1))
         return
-    for job in plan:
-        words = " ".join(filter(None, (f"{job.name:<24}", job.seeds, reason(job))))
+    for i, job in enumerate(plan):
+        said = times.phrase(took.get(i))
+        words = " ".join(filter(None, (f"{job.name:<24}", job.seeds, reason(job), said and f"({said})")))
         print(f"{job.state:<7} {job.entry.name:<16} {words}")
         for note in notes(job):
             print(f"          note: {note}")
@@ -36,6 +49,12 @@ def show(
     print(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
     if datasets and (said := space.sentence(plan, datasets)):
         print(said)
+    if machine and (said := times.sentence(found, machine)):
+        print(said)
+
+
+def _estimated(i: int, took: dict[int, Estimate | None]) -> dict[str, Any]:
+    return {"estimate": times.values(took[i])} if i in took else {}
 
 
 def _again(job: Job) -> Job:
