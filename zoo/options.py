@@ -13,7 +13,7 @@ Models = Annotated[
     list[str] | None,
     typer.Argument(help="Names from `zoo list`, timm:NAME, or with --checkpoint any name or none."),
 ]
-SuiteOption = Annotated[str, typer.Option("--suite", help="demo, smoke, paper, or a TOML file.")]
+SuiteOption = Annotated[str, typer.Option("--suite", help="demo, smoke, cifar, paper, or a TOML file.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of all results. Default: runs/<suite>.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", help="NAME.FIELD=VALUE, NAME a model or benchmark.")]
 Chosen = Annotated[

@@ -102,7 +102,7 @@ class Protocol:
 
 
 def catalogue(variant: str) -> dict[str, Protocol]:
-    """Every protocol of a variant (paper, photos, demo, smoke) by name, in the order of the zoo's tables.
+    """Every protocol of a variant (paper, photos, cifar, demo, smoke) by name, in the order of the tables.
 
     A family without the variant has that of its DEMO.
     """

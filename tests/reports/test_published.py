@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.contract.protocol import catalogue
 from benchmarks.contract.score import Score
 from reports.pages import markdown
 from reports.tables.fill import Filled
@@ -15,6 +16,7 @@ from tests.reports.store import PAPER, SMALL, benchmark, pretraining, view
 
 STEMS = sorted(path.stem for path in FOLDER.glob("*.toml"))
 LINEAR = PAPER["imagenet_linear"]
+KNOWN = catalogue("cifar") | PAPER
 
 
 def linear(home: Path) -> Filled:
@@ -30,11 +32,12 @@ def test_every_value_names_a_score_of_its_protocol_and_a_recipe_of_the_zoo(stem:
     assert found is not None
     assert found.rows
     for row in found.rows:
-        if stem in PAPER:
-            assert set(row.values) <= {column.score for column in PAPER[stem].columns}, row
+        if stem in KNOWN:
+            assert set(row.values) <= {column.score for column in KNOWN[stem].columns}, row
         assert all(0 < value <= 100 for value in row.values.values()), row
         if row.recipe:
-            known = {recipe.name: recipe for recipe in recipes(row.method)["paper"]}
+            declared = recipes(row.method)
+            known = {r.name: r for r in (*declared["paper"], *declared.get("cifar", ()))}
             assert row.recipe in known, row
             assert known[row.recipe].epochs == row.epochs, row
 
@@ -63,6 +66,10 @@ def number(stem: str, model: str, tag: str, score: str) -> Decimal:
         ("voc0712_detection", "SwAV", "MMSelfSup", "AP50", "77.64"),
         ("coco17_detection", "SwAV", "MMSelfSup", "mask_AP75", "38.8"),
         ("voc12aug_segmentation", "ODC", "371b5d5b", "mIoU", "54.76"),
+        ("cifar10_linear", "SwAV", "solo-learn", "AvgPool_top1", "89.17"),
+        ("cifar10_linear", "DeepCluster-v2", "solo-learn", "AvgPool_top5", "99.58"),
+        ("cifar100_linear", "SwAV", "solo-learn", "AvgPool_top5", "88.78"),
+        ("cifar100_linear", "DeepCluster-v2", "solo-learn", "AvgPool_top1", "63.61"),
     ],
 )
 def test_numbers_are_those_of_the_sources(stem: str, model: str, tag: str, score: str, value: str) -> None:

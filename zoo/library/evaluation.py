@@ -60,8 +60,8 @@ def evaluate(
 
     model: a module that maps images (B, 3, H, W) to features (B, D) or a map (B, C, H', W'), of which a copy
     is evaluated, frozen; a checkpoint of any known layout; or the name of a model that is in `home`.
-    benchmarks: names as `zoo list` has them; suite: demo, smoke, paper, or a TOML file; data: instead, the
-    folder of each data set that they read, with the settings of the paper; home: folder of results, by
+    benchmarks: names as `zoo list` has them; suite: demo, smoke, cifar, paper or a TOML file; data: instead,
+    the folder of each data set that they read, with the settings of the paper; home: folder of results, by
     default runs/<suite>, or runs/data. name: of the model in the records, by default the file's or the
     class's. size, resize, mean, std: how pixels reach a module. settings: by benchmark, such as
     {"imagenet_knn": {"ks": [5]}}.

@@ -1,4 +1,7 @@
-"""The suites that come with the zoo, and how any suite is found by the name or file that people type."""
+"""The suites that come with the zoo, and how any suite is found by the name or file that people type.
+
+demo and smoke draw their own data; cifar and paper need the published data sets, below ZOO_DATA.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from pretrain.base.settings import changed
 from zoo.suites import file
 from zoo.suites.suite import FLOORS, Suite
 
-BUILT_IN = ("demo", "smoke", "paper")
+BUILT_IN = ("demo", "smoke", "cifar", "paper")
+PUBLISHED = {  # suite -> what it is pretrained on, and the protocols that it offers, None: all
+    "paper": ("imagenet/train", None),
+    "cifar": ("cifar10/train", ("cifar10_linear", "cifar10_knn", "cifar100_linear", "cifar100_knn")),
+}
 Overrides = dict[str, dict[str, Any]]
 
 
@@ -21,11 +28,14 @@ def load(name: str, out: Path | None, sets: Overrides) -> Suite:
     """
     if name.endswith(".toml"):
         suite = file.read(Path(name))
-    elif name == "paper":
+    elif name in PUBLISHED:
+        images, protocols = PUBLISHED[name]
         suite = Suite(
             name=name,
-            variant="paper",
+            variant=name,
             root=Path(os.environ.get("ZOO_DATA", "data")),
+            images=images,
+            protocols=protocols,
             beside=FLOORS,
             published=True,
         )

@@ -27,7 +27,7 @@ NUMBER = 1e18
 class Head:
     """The keys of a suite file that are no settings of a model or benchmark."""
 
-    variant: Literal["paper", "photos", "demo", "smoke"] = "paper"
+    variant: Literal["paper", "photos", "cifar", "demo", "smoke"] = "paper"
     images: str = "imagenet/train"
     protocols: list[str] | None = None
     beside: list[str] = Field(default_factory=lambda: list(FLOORS))

@@ -18,7 +18,7 @@ from pretrain.train.recipe import Recipe
 
 METHODS = "pretrain.methods"
 SHORT = 12  # characters of a setting that a config's name can hold
-VARIANTS = ("paper", "photos", "demo", "smoke")
+VARIANTS = ("paper", "photos", "cifar", "demo", "smoke")
 FLOORS = ("random", "raw_pixels")  # rows that every table shows, to compare with
 Reference = str | Path  # 'dataset/split', or a folder of images
 
@@ -92,6 +92,8 @@ class Suite:
         made, notes = override(recipe, changes, name)
         if changes:
             made = changed(made, config=_marked(recipe.config or recipe.name, changes))
+        if self.variant not in recipes(method):
+            notes.append(f"{name}: it has no recipe for '{self.variant}'; that of 'demo' stands in")
         return Trained(name, method, made, tuple(notes))
 
     def models(self) -> dict[str, tuple[str, Recipe]]:

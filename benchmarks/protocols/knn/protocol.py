@@ -7,6 +7,7 @@ none is chosen.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -61,3 +62,20 @@ PAPER = (
 )
 DEMO = PAPER
 SMOKE = DEMO
+
+
+def _cifar(classes: int, place: int) -> Protocol:
+    """The same on CIFAR; solo-learn's k-NN has k = 20 and T = 0.07, too."""
+    title = f"CIFAR-{classes}"
+    return replace(
+        PAPER[0],
+        name=f"cifar{classes}_knn",
+        title=f"{title} k-NN",
+        data={"train": f"cifar{classes}/train", "val": f"cifar{classes}/test"},
+        table=replace(PAPER[0].table, heading=f"{title} Nearest-Neighbor Classification"),
+        place=place,
+        kept=lambda settings: 4 * 512,
+    )
+
+
+CIFAR = (_cifar(10, 41), _cifar(100, 43))

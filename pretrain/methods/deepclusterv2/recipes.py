@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pretrain.base.settings import AbovePositive, Positive, changed, settings
-from pretrain.data.view import Input, View
+from pretrain.data.view import CIFAR_MEAN, CIFAR_STD, Input, View
 from pretrain.train.recipe import Cosine, KmeansBackend, Recipe, in_bf16
 
 TITLE = "DeepCluster-v2"
@@ -104,18 +104,35 @@ DEMO = (
         dim=64,
     ),
 )
-_PHOTO = View(size=96, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2)
 PHOTOS = (
     changed(
         DEMO[0],
-        name="deepclusterv2_resnet10-half_photos",
-        config="resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110),
-        views=(_PHOTO, changed(_PHOTO, size=48, scale=(0.08, 0.4))),
-        epochs=100,
+        name="deepclusterv2_resnet10-narrow_photos",
+        input=Input(size=32, resize=36),
+        views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
+        epochs=90,
         prototypes=100,
         adapts=("batch_size", "epochs", "prototypes"),
+    ),
+)
+# vturrisi/solo-learn 9187ea3, scripts/pretrain/cifar/deepclusterv2.yaml and augmentations/symmetric.yaml;
+# pixels: solo/data/pretrain_dataloader.py; stem: solo/methods/base.py; momentum 0.9: solo/args/pretrain.py;
+# temperature and ten iterations: solo/methods/deepclusterv2.py. Theirs is fp16; either view has batch-norm
+# statistics of its own; the first epoch has no labels. Ours: bf16, statistics of both views, and banks filled
+# before the first epoch, which has labels therefore.
+CIFAR = (
+    DeepClusterV2Recipe(
+        name="deepclusterv2_resnet18_cifar",
+        config="resnet18-cifar",
+        arch="resnet18_small_pad2",
+        input=Input(size=32, resize=32, mean=CIFAR_MEAN, std=CIFAR_STD),
+        views=(View(size=32, count=2, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray=0.2, blur=0.5),),
+        epochs=1000,
+        batch_size=256,
+        lr=0.6,
+        weight_decay=1e-6,
+        optimizer="lars-clipped",
+        schedule=Cosine(warmup=11, final=0.001),
     ),
 )
 SMOKE = (changed(DEMO[0], name="deepclusterv2_resnet10-narrow_smoke", epochs=6, batch_size=64),)

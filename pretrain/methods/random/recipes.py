@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretrain.base.settings import changed
-from pretrain.data.view import Input, View
+from pretrain.data.view import CIFAR_MEAN, CIFAR_STD, Input, View
 from pretrain.train.recipe import Recipe
 
 TITLE = "Random"
@@ -37,11 +37,19 @@ DEMO = (
 PHOTOS = (
     changed(
         DEMO[0],
-        name="random_resnet10-half_photos",
-        config="resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110),
-        views=(View(size=96),),
+        name="random_resnet10-narrow_photos",
+        input=Input(size=32, resize=36),
+        views=(View(size=32),),
+    ),
+)
+CIFAR = (
+    changed(
+        PAPER[0],
+        name="random_resnet18_cifar",
+        config="resnet18-cifar",
+        arch="resnet18_small_pad2",
+        input=Input(size=32, resize=32, mean=CIFAR_MEAN, std=CIFAR_STD),
+        views=(View(size=32),),
     ),
 )
 SMOKE = (changed(DEMO[0], name="random_resnet10-narrow_smoke"),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pretrain.base.settings import changed
-from pretrain.data.view import Input, View
+from pretrain.data.view import CIFAR_MEAN, CIFAR_STD, Input, View
 from pretrain.train.recipe import Recipe
 
 TITLE = "Raw pixels"
@@ -34,4 +34,11 @@ DEMO = (
     ),
 )
 PHOTOS = (changed(DEMO[0], name="raw_pixels_32_photos"),)
+CIFAR = (
+    changed(
+        DEMO[0],
+        name="raw_pixels_32_cifar",
+        input=Input(size=32, resize=32, mean=CIFAR_MEAN, std=CIFAR_STD),
+    ),
+)
 SMOKE = (changed(DEMO[0], name="raw_pixels_32_smoke"),)

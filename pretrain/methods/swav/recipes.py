@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from pretrain.base.settings import AbovePositive, Count, Positive, changed, settings
-from pretrain.data.view import Input, View
+from pretrain.data.view import CIFAR_MEAN, CIFAR_STD, Input, View
 from pretrain.train.recipe import Cosine, Recipe
 
 # exp(-1 / epsilon), divided by a sum of exp(1 / epsilon) over a batch, must stay above 0: in fp64 it does
@@ -123,18 +123,40 @@ DEMO = (
         freeze=0,
     ),
 )
-_PHOTO = View(size=96, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2)
 PHOTOS = (
     changed(
         DEMO[0],
-        name="swav_resnet10-half_photos",
-        config="resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110),
-        views=(_PHOTO, changed(_PHOTO, size=48, scale=(0.08, 0.4))),
+        name="swav_resnet10-narrow_photos",
+        input=Input(size=32, resize=36),
+        views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=100,
+        lr=0.12,
         prototypes=60,
         adapts=("batch_size", "epochs", "prototypes"),
+    ),
+)
+# vturrisi/solo-learn 9187ea3, scripts/pretrain/cifar/swav.yaml and augmentations/symmetric.yaml; pixels:
+# solo/data/pretrain_dataloader.py; stem: solo/methods/base.py; epsilon, iterations: solo/methods/swav.py; the
+# warm-up from 3e-5 over 10 epochs and momentum 0.9 are defaults of solo/methods/base.py and
+# solo/args/pretrain.py. 390 iterations are two epochs of 195. Theirs is fp16; either view has batch-norm
+# statistics of its own; the queue fills from the first epoch and is used from epoch 50 on; prototypes are
+# weight-normalised. Ours: bf16, statistics of both views, a queue that fills from epoch 50, unit prototypes.
+CIFAR = (
+    SwAVRecipe(
+        name="swav_resnet18_cifar",
+        config="resnet18-cifar",
+        arch="resnet18_small_pad2",
+        input=Input(size=32, resize=32, mean=CIFAR_MEAN, std=CIFAR_STD),
+        views=(View(size=32, count=2, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray=0.2, blur=0.5),),
+        epochs=1000,
+        batch_size=256,
+        lr=0.6,
+        weight_decay=1e-6,
+        optimizer="lars-clipped",
+        schedule=Cosine(warmup=10, start=5e-5),
+        freeze=390,
+        queue=3840,
+        queue_from=50,
     ),
 )
 SMOKE = (changed(DEMO[0], name="swav_resnet10-narrow_smoke", epochs=6),)
