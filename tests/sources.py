@@ -22,7 +22,7 @@ def current() -> Accepted:
     """Versions and source of every protocol and every method."""
     protocols = {
         name: {"version": protocol.version, "source": source(f"{PACKAGE}.{protocol.family}.run")}
-        for name, protocol in catalogue("paper").items()
+        for name, protocol in (catalogue("cifar") | catalogue("paper")).items()
     }
     methods = {
         name: {

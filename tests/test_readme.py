@@ -67,7 +67,7 @@ def test_the_suite_file_is_read(tmp_path: Path) -> None:
     suite = builtin.load(str(tmp_path / "photos.toml"), None, {})
     entry = suite.entry("odc")
     assert entry.recipe.epochs == 20
-    assert entry.notes == ("odc.schedule.milestones follow epochs (200 -> 20): [170] -> [17]",)
+    assert entry.notes == ("odc.schedule.milestones follow epochs (150 -> 20): [128] -> [17]",)
     assert entry.recipe.adapts == ("batch_size", "clusters")
 
 

@@ -108,6 +108,6 @@ def _small(protocol: Protocol, epochs: int, drops: tuple[int, int], view: View =
     return replace(protocol, settings=given)
 
 
-PHOTOS = tuple(_small(one, 20, (12, 16), View(size=96, scale=(0.2, 1.0))) for one in PAPER)
+PHOTOS = tuple(_small(one, 20, (12, 16), View(size=32, scale=(0.2, 1.0))) for one in PAPER)
 DEMO = (_small(PAPER[0], 20, (12, 16)), _small(PAPER[1], 5, (3, 4)))
 SMOKE = (_small(PAPER[0], 4, (2, 3)), _small(PAPER[1], 2, (1, 2)))

@@ -65,7 +65,7 @@ PAPER = (
 
 
 _DIGITS = View(size=32, scale=(0.5, 1.0), flip=0.0)
-_PHOTOGRAPHS = View(size=96, scale=(0.2, 1.0))
+_PHOTOGRAPHS = View(size=32, scale=(0.2, 1.0))
 
 
 def _small(protocol: Protocol, epochs: int, pooled: int, view: View = _DIGITS) -> Protocol:

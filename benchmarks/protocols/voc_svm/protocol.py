@@ -122,8 +122,8 @@ DEMO = (
     replace(PAPER[1], settings=LowShotSettings(pooled=1024, side=64, negatives=4)),
 )
 PHOTOS = (
-    replace(PAPER[0], settings=SvmSettings(pooled=2048)),
-    replace(PAPER[1], settings=LowShotSettings(pooled=2048)),
+    replace(PAPER[0], settings=SvmSettings(pooled=2048, side=64)),
+    replace(PAPER[1], settings=LowShotSettings(pooled=2048, side=64)),
 )
 _FEW = (100.0, 1.0, 0.5**6, 0.5**12)
 SMOKE = (

@@ -108,11 +108,9 @@ DEMO = (
 PHOTOS = (
     changed(
         DEMO[0],
-        name="deepcluster-sobel_resnet10-half_photos",
-        config="sobel_resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110, sobel=True),
-        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
+        name="deepcluster-sobel_resnet10-narrow_photos",
+        input=Input(size=32, resize=36, sobel=True),
+        views=(View(size=32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=150,
         clusters=100,
         adapts=("batch_size", "epochs", "clusters"),

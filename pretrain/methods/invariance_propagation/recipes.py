@@ -95,11 +95,10 @@ DEMO = (
 PHOTOS = (
     changed(
         DEMO[0],
-        name="invp_resnet10-half_photos",
-        config="resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110),
-        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.4, 0.1), gray=0.2),),
+        name="invp_resnet10-narrow_photos",
+        config="resnet10-narrow",
+        input=Input(size=32, resize=36),
+        views=(View(size=32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=130,
         background=256,  # few photographs train, too
         propagate_from=25,

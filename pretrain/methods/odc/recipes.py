@@ -96,14 +96,12 @@ DEMO = (
 PHOTOS = (
     changed(
         DEMO[0],
-        name="odc_resnet10-half_photos",
-        config="resnet10-half",
-        arch="resnet10_half",
-        input=Input(size=96, resize=110),
-        # Strong colours: clusters of few images are learnt by heart where the views are alike.
-        views=(View(size=96, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
-        epochs=200,
-        schedule=Step(milestones=(170,), gamma=0.4),
+        name="odc_resnet10-narrow_photos",
+        config="resnet10-narrow",
+        input=Input(size=32, resize=36),
+        views=(View(size=32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
+        epochs=150,
+        schedule=Step(milestones=(128,), gamma=0.4),
         min_cluster=5,
         memory_momentum=0.3,
         adapts=("batch_size", "epochs", "clusters"),
