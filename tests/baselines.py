@@ -1,8 +1,8 @@
 """Published recipes of methods that are no clustering ones, typed by hand as those of tests/published.py.
 
 Paths are those of open-mmlab/OpenSelfSup (1db69ec), open-mmlab/mmselfsup (v0.8.0), google-deepmind's
-deepmind-research (byol/), facebookresearch/moco and facebookresearch/dino. Where reference and recipe differ
-on purpose, the comment says so.
+deepmind-research (byol/) and facebookresearch/moco. Where reference and recipe differ on purpose, the comment
+says so.
 """
 
 from __future__ import annotations
@@ -84,30 +84,8 @@ BYOL_TABLE: dict[str, Fields] = {
     },
 }  # fmt: skip
 
-# main_dino.py with the arguments of the released ResNet-50: 80 GPUs of 51 images, LARS at 0.3 B / 256 down to
-# 0.0048, 60,000 outputs, a temperature of 0.07. Weight decay, batch norms of the head, the temperature's 50
-# epochs and the number of small crops were not checked against those arguments. Its views are resized
-# bicubically, ours bilinearly; torch.cuda.amp is fp16, ours is bf16.
-DINO_VIEW: Fields = BYOL_VIEW | {"scale": [0.14, 1.0]}
-DINO_TABLE: dict[str, Fields] = {
-    "rn50_in1k_dino_800ep_2x224_6x96": {
-        **OURS, **LARS, "arch": "resnet50", "input": INPUT,
-        "views": [
-            DINO_VIEW | {"blur": 1.0},
-            DINO_VIEW | {"blur": 0.1, "solarize": 0.2},
-            DINO_VIEW | {"size": 96, "count": 6, "scale": [0.05, 0.14], "blur": 0.5},
-        ],
-        "epochs": 800, "schedule": cosine(final=0.0048 / 4.78125), "batch_size": 4080, "tail": "drop",
-        "lr": 4.78125, "weight_decay": 1e-6, "precision": "bf16", "bn_group": 0,
-        "outputs": 60_000, "dim": 256, "hidden": 2048, "head_bn": True, "temperature": 0.1,
-        "teacher_start": 0.04, "teacher_end": 0.07, "teacher_warmup": 50, "teacher_momentum": 0.996,
-        "centre_momentum": 0.9, "freeze": 1,
-    },
-}  # fmt: skip
-
 BASELINES: dict[str, dict[str, Fields]] = {
     "byol": in_bf16(BYOL_TABLE),
-    "dino": DINO_TABLE,
     "mocov2": in_bf16(MOCO_TABLE),
     "simclr": in_bf16(SIMCLR_TABLE),
 }

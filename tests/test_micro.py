@@ -26,7 +26,7 @@ from tests.train import tiny
 
 CPU = torch.device("cpu")
 METHODS = [
-    "byol", "coke", "deepcluster", "deepclusterv2", "dino", "invariance_propagation", "mocov2", "odc", "simclr",
+    "byol", "coke", "deepcluster", "deepclusterv2", "invariance_propagation", "mocov2", "odc", "simclr",
     "supervised", "swav",
 ]  # fmt: skip
 

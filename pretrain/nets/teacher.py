@@ -50,15 +50,14 @@ class Teacher(nn.Module):
         if dist.world_size() > 1:
             _take_the_first([ours[name] for name in self._own if ours[name].is_floating_point()])
 
-    def tensors(self, part: str = "") -> dict[str, Tensor]:
-        """Its tensors by the names of the network, or those of one part of it by the names of the part."""
-        every = {name: self.get_buffer(name.replace(".", "/")) for name in (*self._followed, *self._own)}
-        return {name.removeprefix(part): tensor for name, tensor in every.items() if name.startswith(part)}
+    def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by the names of the network."""
+        return {name: self.get_buffer(name.replace(".", "/")) for name in (*self._followed, *self._own)}
 
 
 def rising(first: float, done: float) -> float:
     """A momentum that rises from `first` to 1 by half a cosine, where the share `done` of all steps is over
-    (BYOL, DINO).
+    (BYOL).
     """
     return 1 - (1 - first) * (1 + math.cos(math.pi * done)) / 2
 

@@ -160,13 +160,8 @@ class Method(nn.Module, ABC):
 
     @property
     def backbone(self) -> Backbone:
-        """The part of `net` that benchmarks could see."""
+        """The part of `net` that is kept as the result."""
         return next(module for module in self.net.modules() if isinstance(module, Backbone))
-
-    @property
-    def kept(self) -> Backbone:
-        """The backbone that is saved as the result: the trained one, unless the method averages it."""
-        return self.backbone
 
     @property
     def device(self) -> torch.device:

@@ -88,7 +88,7 @@ def coloured(view: View) -> bool:
 
 
 # Methods with a second network that is not trained: how many of an image's first crops it sees.
-TARGETS = {"mocov2": 1, "byol": 2, "dino": 2}
+TARGETS = {"mocov2": 1, "byol": 2}
 
 
 def _targets(method: str, recipe: Recipe) -> float:
