@@ -29,6 +29,7 @@ SECONDS = 300.0
 BEATS = 10  # in that time
 LONGEST_BEAT = 5.0  # seconds
 BUSY = 0.03, 0.02  # of a core, and seconds in a beat: threads that only look around use less
+OWN = 1.5  # times as long before a rank ends for its own silence: another one says it first, and is heard
 READERS = 2  # ranks that read what the others say: the second one is there for the silence of the first
 
 Ended = Callable[[Fault], None]
@@ -98,11 +99,11 @@ def limit() -> float:
 class Silence:
     """Finds the rank that says nothing in what all ranks have said, by the clock of the one who listens.
 
-    seconds: of silence; world: how many ranks there are.
+    seconds: of silence; world: how many ranks there are; rank: of the one who listens.
     """
 
-    def __init__(self, seconds: float, world: int) -> None:
-        self.seconds, self.world = seconds, world
+    def __init__(self, seconds: float, world: int, rank: int) -> None:
+        self.seconds, self.world, self.rank = seconds, world, rank
         self._lived: dict[int, tuple[int, float]] = {}
         self._went: dict[int, tuple[tuple[int, int], float]] = {}
 
@@ -120,9 +121,10 @@ class Silence:
             if self._went.get(rank, (None, 0.0))[0] != (one.went, one.worked):
                 self._went[rank] = (one.went, one.worked), now
             stopped, stuck = now - self._lived[rank][1], now - self._went[rank][1]
-            if not one.left and stopped > self.seconds:
+            patience = self.seconds * (OWN if rank == self.rank else 1)
+            if not one.left and stopped > patience:
                 return self._fault(rank, one, stopped)
-            if not one.left and stuck > self.seconds and one.went < ahead:
+            if not one.left and stuck > patience and one.went < ahead:
                 return self._fault(rank, one, stuck)
         return None
 
@@ -142,7 +144,7 @@ class Watch:
     def __init__(self, rank: int, world: int, seconds: float) -> None:
         self.rank, self.world = rank, world
         self.beat = min(LONGEST_BEAT, seconds / BEATS)
-        self.silence = Silence(seconds, world)
+        self.silence = Silence(seconds, world, rank)
         self._group = len(_GROUPS)
         self._store: Any = None  # a TCPStore, whose type torch does not declare
         self._beats, self._worked, self._cpu, self._heard = 0, 0, time.process_time(), time.monotonic()
