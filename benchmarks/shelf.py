@@ -231,9 +231,8 @@ def sweep(home: Path) -> None:
 
 def _removed(path: Path, dry_run: bool) -> bool:
     """Whether nobody is at work on it, so that it went, or could go."""
-    digest = path.name.removeprefix(".").split(".")[
-        0
-    ]  # of digest, digest.json, .digest.part, .digest.json.1.part
+    # Of digest, digest.json, .digest.part and .digest.json.1.part.
+    digest = path.name.removeprefix(".").split(".")[0]
     try:
         with lease(lock(path.with_name(digest)), wait=False):
             handle = _held(path / MANIFEST, fcntl.LOCK_EX) if (path / MANIFEST).is_file() else -1

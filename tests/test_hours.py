@@ -51,13 +51,13 @@ def test_hours_of_supervised_training_by_hand() -> None:
     112 cores read, 1.2 ms to decode 500 x 375 px and 0.602 ms for 224 x 224 of a crop.
     """
     recipe = next(r for r in recipes("supervised")["paper"] if r.precision == "bf16")
-    found = hours.pretraining("supervised", recipe, IMAGENET, EIGHT)
+    found = hours.pretraining(recipe, IMAGENET, EIGHT)
     assert found is not None
     seen = 90 * 5_004 * 256
     assert found.seconds == pytest.approx(seen / 22_059)
     assert found.parts["reading"] == pytest.approx(seen * 1.802e-3 / 104, rel=1e-3)
     assert found.binds == "network"
-    few = hours.pretraining("supervised", recipe, IMAGENET, devices.named("8xh100", cores=16))
+    few = hours.pretraining(recipe, IMAGENET, devices.named("8xh100", cores=16))
     assert few is not None
     assert few.binds == "reading"
     assert few.seconds == pytest.approx(seen * 1.802e-3 / 8, rel=1e-3)
@@ -66,7 +66,7 @@ def test_hours_of_supervised_training_by_hand() -> None:
 def test_clustering_and_the_pass_before_it_count() -> None:
     """DeepCluster: every epoch a forward pass of all images, and 20 k-means iterations of 2 N K D each."""
     recipe = next(r for r in recipes("deepcluster")["paper"] if r.arch == "resnet50" and not r.input.sobel)
-    done = work.pretraining("deepcluster", recipe, IMAGENET)
+    done = work.pretraining(recipe, IMAGENET)
     assert done is not None
     n, one = IMAGENET.count, 8_174_272_512
     assert done.products == 2 * n * 10_000 * 256 * 20 * 200
@@ -75,7 +75,7 @@ def test_clustering_and_the_pass_before_it_count() -> None:
 
 def test_a_second_network_sees_the_first_crops() -> None:
     recipe = next(r for r in recipes("byol")["paper"])
-    done = work.pretraining("byol", recipe, IMAGENET)
+    done = work.pretraining(recipe, IMAGENET)
     assert done is not None
     seen = recipe.epochs * (IMAGENET.count // recipe.batch_size) * recipe.batch_size
     assert done.network == pytest.approx(seen * 2 * 8_174_272_512 * 4)
@@ -189,7 +189,7 @@ def test_a_benchmark_takes_what_it_took(suite: Suite, tmp_path: Path) -> None:
 def test_arithmetic_is_near_what_the_smoke_suite_has_recorded() -> None:
     """ODC's smoke run on one thread of an AMD EPYC: 4,608 images at 737 images/s, all that is in them."""
     recipe = recipes("odc")["smoke"][0]
-    found = hours.pretraining("odc", recipe, Images(800, 32 * 32.0), CORE)
+    found = hours.pretraining(recipe, Images(800, 32 * 32.0), CORE)
     assert found is not None
     assert 1 / 3 < found.seconds / (4_608 / 737) < 3
 
@@ -239,6 +239,6 @@ def test_epochs_over_images_that_nobody_declared_are_not_known() -> None:
 
 def test_recipes_without_epochs_take_no_time() -> None:
     recipe = changed(recipes("random")["paper"][0])
-    found = hours.pretraining("random", recipe, IMAGENET, EIGHT)
+    found = hours.pretraining(recipe, IMAGENET, EIGHT)
     assert found is not None
     assert found.seconds == 0

@@ -175,6 +175,14 @@ class Recipe(Scheduled):
         """Bytes that the method remembers of this many images beside its network."""
         return 0
 
+    def beside(self, images: int) -> tuple[float, float]:
+        """Images that pass once more without training, and FLOPs of clustering, over the whole training."""
+        return 0.0, 0.0
+
+    def taught(self) -> int:
+        """How many of an image's first crops pass a second network, which is not trained."""
+        return 0
+
     def techniques(self) -> list[str]:
         """What the recipe trains with, in words of a model card; a method's own come first."""
         if not self.epochs:

@@ -63,7 +63,7 @@ def _declared(record: Result) -> dict[str, Any]:
         module = registry.load("pretrain.methods", str(record.model.get("method")), "recipes")
     except Fault:  # given weights, or a method that is no longer there
         return {}
-    for variant in ("PAPER", "CIFAR", "DEMO", "SMOKE"):
+    for variant in ("PAPER", "PHOTOS", "CIFAR", "DEMO", "SMOKE"):
         for recipe in getattr(module, variant, ()):
             if recipe.name == record.model.get("recipe"):
                 return dict(plain(recipe, every=True))

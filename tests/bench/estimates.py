@@ -26,7 +26,7 @@ def rows(machine: Machine) -> Iterator[tuple[str, str, Estimate]]:
     assert images is not None
     for method in registry.names(METHODS):
         for recipe in recipes(method).get("paper", ()):
-            found = hours.pretraining(method, recipe, images, machine)
+            found = hours.pretraining(recipe, images, machine)
             if found is not None and recipe.epochs:
                 yield method, recipe.name, found
     for protocol in catalogue("paper").values():

@@ -107,9 +107,9 @@ def published(reference: str) -> Images | None:
     return None if count is None else Images(count, PHOTOGRAPH)
 
 
-def pretraining(method: str, recipe: Recipe, on: Images, machine: Machine) -> Estimate | None:
+def pretraining(recipe: Recipe, on: Images, machine: Machine) -> Estimate | None:
     """Of a training by arithmetic; None where the architecture is not known."""
-    done = work.pretraining(method, recipe, on)
+    done = work.pretraining(recipe, on)
     return None if done is None else seconds(done, machine)
 
 
@@ -142,7 +142,7 @@ def _computed(job: Job, datasets: Datasets, machine: Machine, known: Mapping[Any
         if not job.entry.recipe.epochs:
             return Estimate(0.0, {})
         on = known.get(datasets.suite.pretrained_on)
-        return None if on is None else pretraining(job.entry.method, job.entry.recipe, on, machine)
+        return None if on is None else pretraining(job.entry.recipe, on, machine)
     arch, given = _backbone(job)
     if given is None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from benchmarks.contract.protocol import Protocol
 from pretrain.data.view import Input, View
@@ -57,7 +57,7 @@ class Work(NamedTuple):
     together: bool = True
 
 
-def pretraining(method: str, recipe: Recipe, images: Images) -> Work | None:
+def pretraining(recipe: Recipe, images: Images) -> Work | None:
     """Of a whole training; None where the architecture is not known."""
     if not recipe.epochs:
         return Work()
@@ -66,10 +66,10 @@ def pretraining(method: str, recipe: Recipe, images: Images) -> Work | None:
     if centre is None:
         return None
     seen = recipe.epochs * recipe.per_epoch(images.count) * recipe.batch_size
-    swept, products = beside(method, recipe, images.count)
+    swept, products = recipe.beside(images.count)
     area = sum(view.count * view.size**2 for view in recipe.views)
     return Work(
-        network=(flops.TRAINING * passes + _targets(method, recipe)) * seen + centre * swept,
+        network=(flops.TRAINING * passes + _targets(recipe)) * seen + centre * swept,
         products=products,
         decoded=images.px * (images.count if images.kept else seen + swept),
         cut=area * seen + recipe.input.size**2 * swept,
@@ -87,29 +87,10 @@ def coloured(view: View) -> bool:
     return any(view.jitter) or view.gray > 0 or view.blur > 0 or view.mix > 0
 
 
-# Methods with a second network that is not trained: how many of an image's first crops it sees.
-TARGETS = {"mocov2": 1, "byol": 2}
-
-
-def _targets(method: str, recipe: Recipe) -> float:
+def _targets(recipe: Recipe) -> float:
     """FLOPs of an image through the network that is not trained."""
     sides = [view.size for view in recipe.views for _ in range(view.count)]
-    return sum(_forward(recipe, side) or 0.0 for side in sides[: TARGETS.get(method, 0)])
-
-
-def beside(method: str, recipe: Any, n: int) -> tuple[float, float]:
-    """Images that are seen once more without training, and FLOPs of clustering, over the whole training."""
-    if method == "odc":
-        return n, 2.0 * n * recipe.clusters * recipe.dim * (recipe.kmeans_iterations + recipe.epochs)
-    if method == "deepcluster":
-        rounds = recipe.epochs * recipe.kmeans_iterations
-        return n * recipe.epochs, 2.0 * n * recipe.clusters * recipe.pca * rounds
-    if method == "deepclusterv2":
-        rounds = recipe.epochs * recipe.heads * recipe.kmeans_iterations
-        return n * recipe.banks, 2.0 * n * recipe.prototypes * recipe.dim * rounds
-    if method == "invariance_propagation":
-        return n, 2.0 * n * n * recipe.dim * recipe.epochs
-    return 0.0, 0.0
+    return sum(_forward(recipe, side) or 0.0 for side in sides[: recipe.taught()])
 
 
 Sizes = dict[str, Images]  # by role

@@ -26,6 +26,9 @@ class BYOLRecipe(Recipe):
         if (crops := sum(view.count for view in self.views)) != 2:
             raise ValueError(f"views: each of two views of an image predicts the other, not {crops}")
 
+    def taught(self) -> int:
+        return 2
+
     def techniques(self) -> list[str]:
         return [TITLE, "Momentum encoder", "Predictor", *super().techniques()]
 

@@ -38,6 +38,10 @@ class DeepClusterRecipe(Recipe):
     def kept(self, images: int) -> int:
         return 16 * images
 
+    def beside(self, images: int) -> tuple[float, float]:
+        rounds = self.epochs * self.kmeans_iterations
+        return images * self.epochs, 2.0 * images * self.clusters * self.pca * rounds
+
     def techniques(self) -> list[str]:
         return [TITLE, "k-means pseudo-labels", "PCA whitening", *super().techniques()]
 

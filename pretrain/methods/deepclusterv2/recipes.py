@@ -50,6 +50,10 @@ class DeepClusterV2Recipe(Recipe):
     def kept(self, images: int) -> int:
         return images * (4 * self.banks * self.dim + 8 * self.heads)
 
+    def beside(self, images: int) -> tuple[float, float]:
+        rounds = self.epochs * self.heads * self.kmeans_iterations
+        return images * self.banks, 2.0 * images * self.prototypes * self.dim * rounds
+
     def techniques(self) -> list[str]:
         several = ["Several clusterings at once"] if self.heads > 1 else []
         return [TITLE, "k-means pseudo-labels from memory banks", *several, *super().techniques()]

@@ -49,6 +49,9 @@ class InvariancePropagationRecipe(Recipe):
             said = f"the {self.background} nearest images cannot be found among {images}; lower 'background'"
             raise self.misfit(said)
 
+    def beside(self, images: int) -> tuple[float, float]:
+        return images, 2.0 * images * images * self.dim * self.epochs
+
     def techniques(self) -> list[str]:
         return [TITLE, "Memory bank", "Hard positives from a k-NN graph", *super().techniques()]
 

@@ -37,6 +37,9 @@ class MoCoRecipe(Recipe):
     def kept(self, images: int) -> int:
         return 4 * self.queue * self.dim
 
+    def taught(self) -> int:
+        return 1
+
     def techniques(self) -> list[str]:
         return [TITLE, "Momentum encoder", "Feature queue", *super().techniques()]
 

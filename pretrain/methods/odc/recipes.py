@@ -47,6 +47,10 @@ class ODCRecipe(Recipe):
     def kept(self, images: int) -> int:
         return images * (4 * self.dim + 16) + 8 * self.clusters * self.dim
 
+    def beside(self, images: int) -> tuple[float, float]:
+        rounds = self.kmeans_iterations + self.epochs
+        return images, 2.0 * images * self.clusters * self.dim * rounds
+
     def techniques(self) -> list[str]:
         return [TITLE, "k-means pseudo-labels", "Sample and centroid memory", *super().techniques()]
 
