@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed
@@ -18,6 +18,7 @@ from pretrain.data.view import Input
 from pretrain.methods.swav.method import Prototypes
 from pretrain.nets.archs import build
 from pretrain.nets.batch_norm import share_statistics
+from pretrain.nets.recompute import untracked
 from pretrain.nets.teacher import Teacher
 from pretrain.train import loop, state
 from pretrain.train.recipe import Recipe
@@ -171,6 +172,18 @@ def test_recomputed_stages_have_the_same_gradients(group: int) -> None:
 
     for ours, theirs in zip(made(True), made(False), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.SyncBatchNorm])
+def test_untracked_norms_of_every_kind_remember_nothing(kind: type[nn.BatchNorm2d]) -> None:
+    """Without a group the synchronised one runs its own checks, then torch's kernel for one process."""
+    norm, maps = kind(3).train(), torch.randn(4, 3, 2, 2)
+    before = {name: x.clone() for name, x in norm.state_dict().items()}
+    with untracked(norm):
+        alone = norm(maps)
+    assert all(torch.equal(x, before[name]) for name, x in norm.state_dict().items())
+    assert torch.equal(norm(maps), alone)
+    assert norm.num_batches_tracked == 1
 
 
 def test_recomputing_keeps_no_map_inside_a_stage() -> None:

@@ -78,8 +78,7 @@ class ProcessBatchNorm(_BatchNorm):
         mean = all_reduce(x.sum(axes), group=self.group) / many
         apart = x - mean.view(shape)
         variance = all_reduce(apart.square().sum(axes), group=self.group) / many
-        if self.num_batches_tracked is not None:  # else `untracked` is in force
-            self._remember(mean.detach(), variance.detach() * (many / (many - 1)))
+        self._remember(mean.detach(), variance.detach() * (many / (many - 1)))
         scale = torch.rsqrt(variance + self.eps) * (self.weight if self.affine else 1.0)
         made: Tensor = apart * scale.view(shape) + (self.bias.view(shape) if self.affine else 0.0)
         return made.to(input.dtype)
@@ -106,10 +105,9 @@ class SyncBatchNormOfOne(nn.SyncBatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        share = self.momentum
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked += 1
-            share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        assert self.num_batches_tracked is not None, "batch norms of a backbone keep running statistics"
+        self.num_batches_tracked += 1
+        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
         blended = self.running_mean, self.running_var, self.eps, share
         made: Tensor = SyncBatchNorm.apply(input, self.weight, self.bias, *blended, self.process_group, 1)
         return made

@@ -17,12 +17,15 @@ def untracked(net: nn.Module) -> Iterator[None]:
     """Batch norms take the statistics of what they are given, and remember nothing of it.
 
     Without a momentum the running ones are blended with nothing: they must still be there, since the second
-    pass of a stage has to keep the same tensors as its first.
+    pass of a stage has to keep the same tensors as its first. Batches are counted on a copy: synchronised
+    norms do not run without a counter.
     """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:

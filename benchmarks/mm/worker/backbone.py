@@ -20,6 +20,7 @@ from pretrain.base.faults import Fault
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 from pretrain.nets.backbone import Backbone
+from pretrain.nets.recompute import recomputed
 from pretrain.nets.resnet import Bottleneck, ResNet
 
 STAGES = 4
@@ -33,12 +34,17 @@ class ZooBackbone(BaseModule):  # type: ignore[misc]
     """A checkpoint's backbone, nothing frozen, all batch norms synchronised, as maps of its stages.
 
     c4: the map of stage 3 alone, without stage 4; otherwise all four, finest first;
-    output_stride: where not 0, later stages keep this many pixels per cell and dilate instead (see `dilate`).
+    output_stride: where not 0, later stages keep this many pixels per cell and dilate instead (see `dilate`);
+    recompute: training keeps no maps within a stage: a third more time, the same gradients.
     """
 
-    def __init__(self, weights: str, c4: bool = False, output_stride: int = 0) -> None:
+    def __init__(
+        self, weights: str, c4: bool = False, output_stride: int = 0, recompute: bool = False
+    ) -> None:
         super().__init__()
         net = checkpoint.load(Path(weights))
+        assert isinstance(net, ResNet)  # `shape` has refused the others
+        net.recompute = recompute
         if output_stride:
             dilate(net, output_stride)
         if c4:
@@ -56,18 +62,21 @@ class LastStage(BaseModule):  # type: ignore[misc]
     """Stage 4 of a checkpoint's backbone on every region, then one more batch norm with new parameters.
 
     The norm after the last block is MoCo's addition (He et al. 2020, appendix A.2): unlike supervised ones,
-    self-supervised features reach the head at any scale.
+    self-supervised features reach the head at any scale. recompute: as of the backbone.
     """
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: str, recompute: bool = False) -> None:
         super().__init__()
+        self.recompute = recompute
         net = checkpoint.load(Path(weights))
         self.layer4 = nn.SyncBatchNorm.convert_sync_batchnorm(net.get_submodule("layer4"))
         self.norm = nn.SyncBatchNorm(net.dim)
 
     def forward(self, regions: Tensor) -> Tensor:
         """(R, C_3, h, w) -> (R, C_4, h / 2, w / 2)."""
-        out: Tensor = self.norm(self.layer4(regions))
+        again = self.recompute and self.training and torch.is_grad_enabled()
+        maps = recomputed(self.layer4, regions) if again else self.layer4(regions)
+        out: Tensor = self.norm(maps)
         return out
 
 

@@ -19,6 +19,9 @@ from pretrain.nets import checkpoint
 C4 = "pascal_voc/faster-rcnn_r50-caffe-c4_ms-18k_voc0712.py"
 FPN = "mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 SYNC = {"type": "SyncBN", "requires_grad": True}
+# Images of 800 x 1333 px that a GPU holds with all their maps; the published runs gave each two. Of more, the
+# maps are computed again: 16 on one GPU cannot be split in parts, since batch norm sees all of them at once.
+HELD = 4
 
 
 def build(job: Job, settings: Detection, data: Data) -> Config:
@@ -29,6 +32,8 @@ def build(job: Job, settings: Detection, data: Data) -> Config:
     meta = checkpoint.describe(job.weights)
     cfg.model.data_preprocessor.update(config.pixels(meta))
     (_c4 if c4 else _fpn)(cfg.model, job.weights, settings, len(data.classes))
+    if job.gpus and plan.per_gpu > HELD:
+        _sparing(cfg.model)
     if data.counts.get("train_boxes_without_mask"):
         cfg.model.roi_head.mask_head.type = "PartlyMasked"
     _proposals(cfg.model, settings)
@@ -88,6 +93,12 @@ def _fpn(model: Any, weights: Path, settings: Detection, classes: int) -> None:
         norm_cfg=SYNC,
     )
     head.mask_head.update(in_channels=width, conv_out_channels=width, num_classes=classes, norm_cfg=SYNC)
+
+
+def _sparing(model: Any) -> None:
+    model.backbone.recompute = True
+    if "shared_head" in model.roi_head:
+        model.roi_head.shared_head.recompute = True
 
 
 def _proposals(model: Any, settings: Detection) -> None:
