@@ -119,6 +119,7 @@ def run(
 
 def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display) -> tuple[Planner, Plan]:
     """The plan, once everything is there that can be had beforehand. Raises Fault."""
+    planner.request.store.tidy()
     plan = planner.plan()
     if _ready(planner.request, orders, engine, plan, display):
         planner = Planner(planner.request)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,14 +115,18 @@ class Store:
         ]
 
     def require_writable(self) -> None:
-        """Raises Fault where the folder cannot be written to; removes what killed writers left in it."""
+        """Raises Fault where the folder cannot be written to; removes half-written features."""
         with files.explained(self.home):
             self.home.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self.home, prefix=".writable."):
                 pass
-        for left in [*self.home.glob(".writable.*"), *self.home.glob(".tables.md.*.part")]:
-            left.unlink(missing_ok=True)
         shelf.sweep(self.features)
+
+    def tidy(self) -> None:
+        """Removes what killed writers left beside tables.md, where that may be."""
+        with suppress(OSError):
+            for left in [*self.home.glob(".writable.*"), *self.home.glob(".tables.md.*.part")]:
+                left.unlink(missing_ok=True)
 
     def forget_caches(self) -> None:
         """Deletes the cached features, but for those in use: what is computed again must not be read back."""

@@ -33,11 +33,12 @@ train.main(*sys.argv[1:])
 print("steps", len(steps))
 """
 
-BEFORE_A_RECORD = """
+BEFORE_A_RENAME = """
 import os, runpy, signal, sys
 def look(event, args):
-    if event == "os.rename" and "/clustering/" in os.fsdecode(args[1]) and "result.json" in os.fsdecode(args[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if event == "os.rename" and os.fsdecode(args[1]).endswith(os.environ["TO"]):
+        if os.environ["AMONG"] in os.fsdecode(args[1]):
+            os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(look)
 runpy.run_module("zoo", run_name="__main__", alter_sys=True)
 """
@@ -61,14 +62,29 @@ def test_killed_between_two_steps_of_k_means_equals_never_killed(tmp_path: Path)
     assert 0 < int(again.stdout.split()[-1]) < steps, "it goes on, and does not begin anew"
 
 
+def killed_at_the_rename(suite: Path, model: str, to: str, among: str = "") -> None:
+    """Runs a model with all benchmarks until a file of that name and place is whole but aside."""
+    words = commands.argv(suite, "run", model, "--all-benchmarks")[3:]
+    env = {**commands.ENVIRONMENT, "TO": to, "AMONG": among}
+    done = subprocess.run([sys.executable, "-c", BEFORE_A_RENAME, *words], capture_output=True, env=env)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.case(1)
+def test_half_tables_go_with_a_command_that_has_nothing_else_to_do(tmp_path: Path) -> None:
+    suite = commands.suite(tmp_path)
+    assert commands.zoo(suite, "run", "random", "--all-benchmarks").returncode == 0
+    killed_at_the_rename(suite, "random", "/tables.md")
+    assert len(list(tmp_path.glob("out/**/.*.part"))) == 1
+    again = commands.zoo(suite, "run", "random", "--all-benchmarks")
+    assert again.returncode == 0, again.stderr
+    assert not list(tmp_path.glob("out/**/.*.part"))
+
+
 @pytest.mark.case(2)
 def test_killed_before_a_record_it_is_to_do_and_nothing_else_is(tmp_path: Path) -> None:
     suite = commands.suite(tmp_path)
-    words = commands.argv(suite, "run", "odc", "--all-benchmarks")[3:]
-    done = subprocess.run(
-        [sys.executable, "-c", BEFORE_A_RECORD, *words], capture_output=True, env=commands.ENVIRONMENT
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    killed_at_the_rename(suite, "odc", "/result.json", among="/clustering/")
     assert not list(tmp_path.glob("out/results/**/result.json"))
     states = {job["job"]: job["state"] for job in json.loads(commands.zoo(suite, "status", "--json").stdout)}
     assert states == {"pretrain": "done", "clustering": "todo"}
