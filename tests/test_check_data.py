@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests import scenes
+from zoo.engines import inline
+from zoo.engines.engine import Orders
 from zoo.plan.datasets import Datasets
+from zoo.plan.planner import Planner
+from zoo.request import resolve
 from zoo.show import checks
+from zoo.show.progress import Display
 from zoo.suites import builtin
 
 
@@ -58,3 +63,19 @@ def test_what_was_printed_can_be_left_out(own: Path, capsys: pytest.CaptureFixtu
     assert after.fingerprint != before.fingerprint, "other data are another number"
     bad.write_text("")
     assert Datasets(suite, own.parent / "known").identity("imagenet/train").fingerprint == before.fingerprint
+
+
+@pytest.mark.slow
+@pytest.mark.case(16)
+def test_the_record_counts_what_was_left_out(own: Path, tmp_path: Path) -> None:
+    bad = [own.parent / "images" / name for name in ("train/class0/000.png", "val/class1/002.png")]
+    (own.parent / "bad.txt").write_text("\n".join(map(str, bad)))
+    own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}")
+    planner = Planner(resolve(["random"], None, str(own), tmp_path / "out", []))
+    made = planner.plan()
+    ended = inline.run(made, planner, Orders(), Display(len(made)))
+    records = [job.record for job in ended if job.protocol is not None]
+    assert records
+    for record in records:
+        assert record is not None
+        assert record.facts["images_left_out"] == {"train": 1, "val": 1}

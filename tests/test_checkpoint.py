@@ -39,6 +39,19 @@ def test_equal_weights_have_equal_hashes_whatever_the_file(saved: Path, tmp_path
     assert checkpoint.weights_hash(build("resnet10_narrow", GIVEN, 4).state_dict()) != other.sha256
 
 
+@pytest.mark.case(11)
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
+    net = build("resnet10_narrow", GIVEN, 3)
+    with torch.no_grad():
+        next(net.parameters())[0] = torch.nan
+    with pytest.raises(
+        Fault, match=r"weights of r: 'conv1\.weight' is not finite; nothing was saved"
+    ) as raised:
+        checkpoint.save(tmp_path / "b", net, "resnet10_narrow", {"recipe": "r"})
+    assert raised.value.reason == "nan"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
 @pytest.mark.case(5)
 def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
@@ -64,6 +77,7 @@ def test_a_flipped_bit_is_noticed(saved: Path) -> None:
         (b"<html>403</html>" * 10, "web page"),
         (b"version https://git-lfs.github.com/spec/v1", "Git-LFS"),
         (b"PK\x03\x04 zip", "torch.save"),
+        (b"\x80\x04}\x94. more of it", "a pickle"),
         (b"", "empty or truncated"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import torch
 
 from pretrain.base.faults import Fault
 from pretrain.nets import checkpoint
+from pretrain.nets.archs import build
 from pretrain.nets.formats.contract import Flags
+from tests import planned
 from tests.formats.sources import trained
 from zoo import models
 from zoo import request as requests
-from zoo.suites.suite import Given
+from zoo.engines import inline
+from zoo.engines.engine import Orders
+from zoo.plan.planner import Planner
+from zoo.show import tables
+from zoo.show.progress import Display
+from zoo.suites.suite import Given, Suite, Trained
 
 
 def resolve(names: list[str], path: Path | None, root: Path, **flags: Any) -> Any:
@@ -74,3 +82,23 @@ def test_options_without_a_file_and_words_without_a_model_are_refused(tmp_path: 
     assert raised.value.reason == "bad-config"
     with pytest.raises(Fault, match="name a model"):
         resolve([], None, tmp_path)
+
+
+@pytest.mark.case(9, 10)
+def test_a_share_and_doubts_stand_in_the_record_and_in_the_table(suite: Suite, tmp_path: Path) -> None:
+    entry = suite.entry("odc")
+    assert isinstance(entry, Trained)
+    path, recipe = tmp_path / "mine.safetensors", entry.recipe
+    origin = {"layout": "moco", "share": 0.9, "warnings": ["the network looks untrained"]}
+    checkpoint.save(path, build(recipe.arch, recipe.input, 0), recipe.arch, origin)
+    planner = Planner(planned.request(suite, tmp_path / "home", Given("mine", path)))
+    plan = planner.plan()
+    few = tuple(job for job in plan if job.name in ("pretrain", "imagenet_knn"))
+    ended = inline.run(replace(plan, jobs=few), planner, Orders(), Display(len(few)))
+    (record,) = (job.record for job in ended if job.name == "imagenet_knn")
+    assert record is not None
+    assert "the network looks untrained" in record.facts["alarms"]
+    tables.write(ended)
+    page = (tmp_path / "home" / "tables.md").read_text()
+    assert "moco, 90.0% of its weights" in page
+    assert "in doubt: the network looks untrained" in page

@@ -59,6 +59,14 @@ def test_dead_and_uneven_clusters_are_named() -> None:
     assert "imbalance 96.6" in health.warning(uneven, 10.0, "try X")["warning"]
 
 
+@pytest.mark.case(12)
+def test_features_that_have_collapsed_are_named_where_nothing_is_clustered() -> None:
+    whole = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    assert set(health.of_features(whole, "try X")) == {"effective_rank"}
+    said = health.of_features(whole[:, :1] * torch.ones(8), "try X")["warning"]
+    assert said == "features collapse: effective rank 1.00 (below 2); try X"
+
+
 def test_a_loss_of_equal_predictions_is_named() -> None:
     assert health.stuck(8.0, 3000, "try X")["warning"].endswith("that of equal predictions, 8.006; try X")
     assert health.stuck(7.9, 3000, "try X") == {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,14 @@ def test_the_gpu_finds_the_same_clusters(metric: Any, precision: Any) -> None:
     rerun = kmeans(x.cuda(), 40, 5, metric, empty="split", precision=precision)
     assert torch.equal(found.centroids, rerun.centroids)
     assert torch.equal(two_means(x.cuda()).cpu(), two_means(x))
+
+
+@pytest.mark.case(32)
+def test_where_faiss_is_not_there_the_way_to_install_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
+    with pytest.raises(Fault, match="needs faiss, which is not installed; pip install") as caught:
+        kmeans(torch.randn(20, 3), 2, 1, backend="faiss", empty="split")
+    assert caught.value.reason == "dependency-missing"
 
 
 @pytest.mark.case(32)

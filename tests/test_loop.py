@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,6 +93,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(
     assert digest(tmp_path) == before
 
 
+@pytest.mark.case(3)
+def test_lines_of_a_sitting_that_saved_no_state_do_not_stand_there_twice(
+    images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "iteration": 1}\n')
+    fit(images, tmp_path, epochs=1)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3]
+
+
+@pytest.mark.case(3)
+def test_random_numbers_go_on_where_the_saved_state_left_them(images: Path, tmp_path: Path) -> None:
+    """Dropout draws from them; the networks of the other tests have none."""
+    split = dataset.find("imagenet").split(images, "train")
+    run = state.begin("odc", tiny("odc"), split, tmp_path, 0, CPU, lambda *_: None)
+    torch.rand(7)
+    state.save(run)
+    coming = torch.rand(5)
+    state.begin("odc", tiny("odc"), split, tmp_path, 0, CPU, lambda *_: None)
+    assert torch.equal(torch.rand(5), coming)
+
+
 def test_state_of_another_recipe_is_refused(images: Path, tmp_path: Path) -> None:
     fit(images, tmp_path, epochs=1)
     with pytest.raises(Fault, match="another recipe or seed"):
@@ -108,6 +131,28 @@ def test_a_damaged_state_is_refused(images: Path, tmp_path: Path) -> None:
     ) as raised:
         fit(images, tmp_path, epochs=1)
     assert raised.value.reason == "weights-corrupt"
+
+
+class Touching:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (self.path, "w")
+
+
+@pytest.mark.case(34)
+def test_a_planted_state_runs_nothing(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fit(images, out, epochs=1)
+    state = torch.load(out / "state.pt", weights_only=True)
+    torch.save({**state, "more": Touching(tmp_path / "ran")}, out / "state.pt")
+    with pytest.raises(Fault, match=r"state.pt cannot be read \(Unsupported .*; delete it") as raised:
+        fit(images, out, epochs=1)
+    assert raised.value.reason == "weights-corrupt"
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

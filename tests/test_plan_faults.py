@@ -159,7 +159,9 @@ def test_a_folder_that_cannot_be_made_fails_its_job_and_the_others_run(suite: Su
     (tmp_path / "results" / "odc").mkdir(parents=True)
     (tmp_path / "results" / "odc" / "clustering").write_text("a file where a folder should be")
     done = {job.name: job for job in carried_out(suite, tmp_path)}
-    assert done["clustering"].state == "failed"
+    failed = done["clustering"]
+    assert (failed.state, failed.why and failed.why.reason) == ("failed", "bad-config")
+    assert "cannot write" in str(failed.why)
     assert done["imagenet_knn"].state == "done"
 
 
@@ -190,6 +192,25 @@ def test_what_was_asked_for_by_name_and_is_missing_is_exit_4(suite: Suite, tmp_p
         assert Plan(asked, (done, skipped)).code == by_all
         assert Plan(by_name, (done, skipped)).code == named
         assert Plan(asked, (done, skipped, replace(rest[1], state="failed"))).code == 1
+
+
+@pytest.mark.case(32)
+def test_a_benchmark_without_its_package_is_skipped_and_a_finished_number_stays(
+    suite: Suite, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    finish(suite, tmp_path)
+    planner = Planner(request(suite, tmp_path))
+    pretraining, knn = (job for job in planner.plan() if job.name in ("pretrain", "imagenet_knn"))
+    assert knn.protocol is not None
+    absent = Fault("dependency-missing", "no such package; pip install it")
+    without = replace(knn.protocol, packages=("no-such-package",), unavailable=lambda: absent)
+    finished = planner.benchmark(without, pretraining, knn.seed)
+    assert (finished.state, finished.record) == ("done", knn.record)
+    new = replace(without, version=without.version + 1)
+    skipped = planner.benchmark(new, pretraining, knn.seed)
+    assert (skipped.state, skipped.why) == ("skip", absent)
 
 
 def test_the_inline_engine_does_not_pretend_to_use_several_gpus() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.contract import result
 from benchmarks.contract.result import Result, every, read, readable, write
 from benchmarks.contract.score import Score, Spread, best
 from pretrain.base import files
@@ -87,6 +88,23 @@ def test_a_damaged_or_newer_record_is_refused(tmp_path: Path, text: str) -> None
         read(tmp_path / "result.json")
     assert readable(tmp_path / "result.json") is None
     assert readable(tmp_path / "absent.json") is None
+
+
+@pytest.mark.case(39)
+def test_a_record_of_a_newer_version_is_named_so(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    write(path, record())
+    path.write_text(path.read_text().replace("zoo.result/2", "zoo.result/99"))
+    with pytest.raises(Fault, match=r"schema zoo.result/99, this version reads zoo.result/2"):
+        read(path)
+
+
+@pytest.mark.case(36)
+def test_a_record_of_absurd_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "result.json", record())
+    monkeypatch.setattr(result, "LARGEST", 100)
+    with pytest.raises(Fault, match="it is larger than 100 bytes"):
+        read(tmp_path / "result.json")
 
 
 def test_unknown_reasons_are_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ Names are for people. What a record is of stands in the record.
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -118,14 +118,16 @@ class Store:
         """Raises Fault where the folder cannot be written to; removes half-written features."""
         with files.explained(self.home):
             self.home.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.home, prefix=".writable."):
-                pass
+            probe = self.home / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink(missing_ok=True)  # which another command's `tidy` may have done
         shelf.sweep(self.features)
 
     def tidy(self) -> None:
-        """Removes what killed writers left beside tables.md, where that may be."""
+        """Removes what killed writers left beside tables.md and among the fingerprints, where that may be."""
         with suppress(OSError):
-            for left in [*self.home.glob(".writable.*"), *self.home.glob(".tables.md.*.part")]:
+            tables, prints = self.home.glob(".tables.md.*.part"), self.fingerprints.glob(".*.part")
+            for left in [*self.home.glob(".writable.*"), *tables, *prints]:
                 left.unlink(missing_ok=True)
 
     def forget_caches(self) -> None:

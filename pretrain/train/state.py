@@ -155,8 +155,10 @@ def resume(run: Run) -> bool:
     try:
         state = torch.load(path, map_location=run.data.device, weights_only=True)
     except Exception as error:  # torch raises many types on a damaged file
+        # Before this word torch tells how to trust the file all the same.
+        said = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())
         raise Fault(
-            "weights-corrupt", f"{path} cannot be read ({error}); delete it to start the run again"
+            "weights-corrupt", f"{path} cannot be read ({said:.200}); delete it to start the run again"
         ) from error
     if state["key"] != key(run.recipe, seed=run.data.seed):
         raise Fault(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pretrain.base.faults import LONGEST, printable
 from reports.tables.cells import Cell
 from reports.tables.fill import Filled
 
@@ -36,7 +37,8 @@ def page(tables: Sequence[Filled]) -> str:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it stands."""
-    return re.sub(r".", lambda found: SPECIAL.get(found[0], found[0]), re.sub(r"\s+", " ", text))
+    flat = printable(re.sub(r"\s+", " ", text), LONGEST)
+    return re.sub(r".", lambda found: SPECIAL.get(found[0], found[0]), flat)
 
 
 def _table(filled: Filled, heading: str) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from tests import scenes
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

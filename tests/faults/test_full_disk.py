@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import subprocess
@@ -16,6 +17,8 @@ from safetensors.torch import save_file
 from pretrain.base import files
 from pretrain.base.faults import Fault
 from tests.faults import commands
+from zoo.stopping import one_sentence
+from zoo.store import Store
 
 SIZE = 2 << 20  # bytes of the file system
 
@@ -56,7 +59,7 @@ def by_text(path: Path) -> None:
 def test_a_full_disk_is_called_by_its_name(small: Path, save: Callable[[Path], None]) -> None:
     kept = small / "kept.json"
     files.write_text(kept, "finished")
-    with pytest.raises(Fault, match=r"no space to write .*free some and run again") as error:
+    with pytest.raises(Fault, match=r"no space to write .*\(\d MiB free\); free some and run again") as error:
         files.write(small / "new", save)
     assert error.value.reason == "disk-full"
     del error  # its frames hold torch's file open
@@ -64,6 +67,18 @@ def test_a_full_disk_is_called_by_its_name(small: Path, save: Callable[[Path], N
     assert [path.name for path in small.iterdir()] == ["kept.json"], "no half file stays behind"
     assert kept.read_text() == "finished"
     files.write_text(small / "later", "there is room again")
+
+
+@pytest.mark.case(13)
+def test_a_quota_that_is_used_up_is_a_full_disk(tmp_path: Path) -> None:
+    """The disk itself has room, so that trying it out says nothing."""
+
+    def save(path: Path) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), str(path))
+
+    with pytest.raises(Fault, match="no space to write") as error:
+        files.write(tmp_path / "new", save)
+    assert error.value.reason == "disk-full"
 
 
 @pytest.mark.parametrize("save", [by_numpy, by_torch, by_safetensors, by_text])
@@ -76,6 +91,13 @@ def test_what_fails_for_another_reason_is_not_called_a_full_disk(
 
     with pytest.raises(RuntimeError, match="something else"):
         files.write(tmp_path / "new", broken)
+
+
+@pytest.mark.case(13)
+def test_a_full_disk_that_ends_a_command_has_an_exit_code_of_its_own() -> None:
+    with pytest.raises(SystemExit) as ended, one_sentence():
+        raise Fault("disk-full", "no space to write it")
+    assert ended.value.code == 6
 
 
 @pytest.mark.slow
@@ -117,3 +139,18 @@ def test_what_a_killed_writer_left_goes(tmp_path: Path) -> None:
     files.sweep(tmp_path)
     assert not left.exists()
     assert kept.exists()
+
+
+@pytest.mark.case(1)
+def test_what_killed_writers_left_in_a_home_goes_with_the_next_command(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    left = [tmp_path / ".tables.md.17.part", tmp_path / ".writable.17"]
+    left += [store.fingerprints / ".0123.json.17.part", store.features / "weights" / ".0123.json.17.part"]
+    kept = [store.tables, store.fingerprints / "0123.json", store.features / "weights" / "0123.json"]
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    store.tidy()
+    store.require_writable()
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in kept if path.exists()] == kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,12 +37,17 @@ def test_a_killed_worker_is_a_fault_that_names_what_was_read(
         for n, _ in enumerate(opened.batches(np.arange(len(split)), 2, epoch=0)):
             for child in multiprocessing.active_children() if n == 0 else ():
                 os.kill(child.pid or 0, signal.SIGKILL)
+        time.sleep(30)  # the word of it may come late, on a busy machine
     except (RuntimeError, ConnectionError) as error:  # raised in the middle of whatever runs
         fault = loader.worker_killed(error)
     assert fault is not None
     assert fault.reason == "worker-crash"
     assert "/class" in str(fault), "an image is named"
     assert "/dev/shm" in str(fault)
+    for broken in (ConnectionResetError(), EOFError()):  # it is gone in the middle of a batch
+        fault = loader.worker_killed(broken)
+        assert fault is not None
+        assert "a DataLoader worker is gone" in str(fault)
     assert loader.worker_killed(RuntimeError("something else")) is None
 
 

@@ -22,10 +22,11 @@ from tests import planned
 from tests.faults import commands
 from zoo.engines import local
 from zoo.engines.engine import Orders
-from zoo.jobs.record import explained
+from zoo.jobs.record import explained, recording
+from zoo.plan.job import Job
 from zoo.plan.planner import Planner
 from zoo.show.progress import Display
-from zoo.suites.suite import Suite
+from zoo.suites.suite import Given, Suite
 
 PORTS = range(29500, 29510)  # the first is torch's own default
 NETWORK_FOLDER = "ZOO_TEST_NETWORK_FOLDER"  # environment: a folder on a network file system
@@ -49,8 +50,9 @@ def taken() -> Iterator[None]:
 @pytest.mark.case(30)
 def test_processes_meet_where_the_usual_ports_are_taken(taken: None, tmp_path: Path) -> None:
     asked = commands.argv(commands.suite(tmp_path), "run", "odc", "--benchmarks", "none")
+    pretraining = Job(Given("mine", tmp_path / "backbone.safetensors"), None, 0)
     done = subprocess.run(
-        [asked[0], *commands.TORCHRUN, *asked[1:]],
+        [asked[0], *local.launcher(pretraining, ["0", "1"]), *asked[1:]],
         capture_output=True,
         text=True,
         env=commands.ENVIRONMENT,
@@ -120,6 +122,14 @@ def test_memory_that_the_machine_does_not_have_is_called_so(tmp_path: Path) -> N
 
 
 @pytest.mark.case(17)
+def test_the_error_that_torch_raises_for_a_full_gpu_is_called_so_on_every_machine(tmp_path: Path) -> None:
+    fault = explained(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), tmp_path)
+    assert fault.reason == "oom-gpu"
+    assert "Tried to allocate 9 GiB" in str(fault)
+    assert "use a GPU with more, or a smaller batch" in str(fault)
+
+
+@pytest.mark.case(17)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU whose memory could run out")
 def test_memory_that_the_gpu_does_not_have_is_called_so(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as raised:
@@ -167,5 +177,10 @@ def test_a_clock_that_jumps_back_while_a_job_runs_costs_no_record(
 @pytest.mark.case(29)
 def test_times_are_in_one_time_zone(suite: Suite, tmp_path: Path) -> None:
     planned.finish(suite, tmp_path)
+    job = planned.jobs(suite, tmp_path / "carried out")["pretrain"]
+    with recording(job, suite.name):
+        pass
+    assert job.path is not None
+    assert job.path.exists()
     for path in tmp_path.rglob("result.json"):
         assert all(text.endswith("+00:00") for text in json.loads(path.read_text())["time"].values())

@@ -120,6 +120,15 @@ def test_who_neither_lives_nor_goes_on_nor_computes_is_silent() -> None:
 
 
 @pytest.mark.case(19)
+def test_who_does_not_live_is_silent_though_nobody_waits_for_it() -> None:
+    listens = Silence(10, world=2, rank=0)
+    assert listens.found([said(1, 5), said(1, 5)], 0) is None
+    fault = listens.found([said(2, 5), said(1, 5)], 11)
+    assert fault is not None
+    assert str(fault).startswith("rank 1 of 2 on node has said nothing for 11 s")
+
+
+@pytest.mark.case(19)
 def test_who_has_left_or_could_not_be_heard_is_not_silent() -> None:
     listens = Silence(10, world=2, rank=0)
     assert listens.found([said(1, 5), said(1, 4)], 0) is None

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pretrain.base.faults import Fault
+from pretrain.nets.formats import kinds
 from pretrain.nets.formats.contract import Flags
 from pretrain.nets.formats.reading import read
 from tests.formats.sources import detectron2, trained
@@ -255,7 +256,16 @@ def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     at = content.rindex(b"PK\x01\x02")  # of the last member, in the directory at the end
     content[at + 20 : at + 28] = struct.pack("<II", 2**31, 2**31)
     path.write_bytes(bytes(content))
-    refused(path)
+    refused(path, "its members claim ", "they overlap")
+
+
+@pytest.mark.case(35)
+def test_an_archive_of_more_members_than_any_checkpoint_has_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "MEMBERS", 2)
+    torch.save({"a": torch.ones(2)}, tmp_path / "x.pth")
+    refused(tmp_path / "x.pth", "members, expected 2 or fewer")
 
 
 def test_a_view_of_one_number_does_not_become_a_terabyte(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contract.score import Score, Selection, Spread
-from pretrain.base.faults import Fault
+from pretrain.base.faults import LONGEST, Fault
 from reports.exports import Format, export, save
 from reports.pages import latex
 from reports.records import COLUMNS, records
+from tests.faults.hostile import EVIL
 from tests.reports.store import PAPER, benchmark, pretraining, view
 
 KNN = PAPER["imagenet_knn"]
@@ -80,6 +81,14 @@ def test_latex_is_booktabs_with_everything_escaped(home: Path) -> None:
         rows = [line for line in grid.splitlines() if line.endswith(r"\\")]
         assert rows
         assert {len(line.split(" & ")) for line in rows} == {columns}
+
+
+@pytest.mark.case(37)
+def test_latex_holds_no_control_character_and_no_endless_name() -> None:
+    shown = latex.escape(EVIL + "x" * 100_000)
+    assert shown.isprintable()
+    assert shown.startswith(r"a\textbackslash{}x1b[31m\textbackslash{}x07 \textbackslash{}u202eb")
+    assert len(shown) < 2 * LONGEST
 
 
 def test_markdown_is_the_page(home: Path) -> None:
