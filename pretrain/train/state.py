@@ -203,5 +203,5 @@ def _rng(device: torch.device) -> Tensor:
 def _set_rng(saved: Tensor, device: torch.device) -> None:
     size = torch.get_rng_state().numel()
     torch.set_rng_state(saved[:size].clone())  # torch reads it as a whole storage: a view of one crashes
-    if device.type == "cuda":
+    if device.type == "cuda" and len(saved) > size:  # a run that began on a CPU may go on here
         torch.cuda.set_rng_state(saved[size:].clone(), device)

@@ -57,11 +57,12 @@ PASSING = (
     "Slurm backup controller",
 )
 
+# The processes meet on the first node, where this script runs, at a port that is free there.
 # srun runs in the background because a shell that waits for a child in front hears no signal.
 SCRIPT = """#!/bin/bash
 unset ZOO_PARENT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE
 MASTER_ADDR=$(hostname)
-MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+MASTER_PORT=$({python} -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])')
 export MASTER_ADDR MASTER_PORT
 go_on() {{ {python} -m zoo.engines.slurm_task went-on {folder} && scontrol requeue "$SLURM_JOB_ID"; }}
 trap go_on USR1
