@@ -35,6 +35,8 @@ def test_the_committed_example_is_small_and_whole() -> None:
     assert sum(path.stat().st_size for path in files) < 1_500_000
     assert all(path.stat().st_size <= 150_000 for path in files if path.suffix == ".png")
     assert dead(PLACE) == []
+    pages = [path for path in files if path.suffix == ".md"]
+    assert [path.name for path in pages if 'Path("/' in path.read_text()] == [], "a place of one machine"
 
 
 @pytest.mark.slow
