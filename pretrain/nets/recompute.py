@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
@@ -35,8 +36,11 @@ def untracked(net: nn.Module) -> Iterator[None]:
 
 def recomputed(stage: nn.Module, x: Tensor) -> Tensor:
     """What `stage` makes of x; its second pass, in the backward, draws the same dropout and moves no running
-    statistics.
+    statistics. Where nothing is trained there is none.
     """
+    if not (stage.training and torch.is_grad_enabled()):
+        kept: Tensor = stage(x)
+        return kept
     made: Tensor = checkpoint(
         stage, x, use_reentrant=False, context_fn=lambda: (nullcontext(), untracked(stage))
     )

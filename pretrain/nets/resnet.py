@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -117,8 +116,7 @@ class ResNet(Backbone):
             x = F.max_pool2d(x, 3, 2, 1)
         for i in range(1, 5):
             stage = self.get_submodule(f"layer{i}")
-            again = self.recompute and self.training and torch.is_grad_enabled()
-            x = recomputed(stage, x) if again else stage(x)
+            x = recomputed(stage, x) if self.recompute else stage(x)
             maps.append(x)
         return maps
 

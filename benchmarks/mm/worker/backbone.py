@@ -74,8 +74,7 @@ class LastStage(BaseModule):  # type: ignore[misc]
 
     def forward(self, regions: Tensor) -> Tensor:
         """(R, C_3, h, w) -> (R, C_4, h / 2, w / 2)."""
-        again = self.recompute and self.training and torch.is_grad_enabled()
-        maps = recomputed(self.layer4, regions) if again else self.layer4(regions)
+        maps = recomputed(self.layer4, regions) if self.recompute else self.layer4(regions)
         out: Tensor = self.norm(maps)
         return out
 

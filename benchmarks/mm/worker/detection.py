@@ -19,8 +19,9 @@ from pretrain.nets import checkpoint
 C4 = "pascal_voc/faster-rcnn_r50-caffe-c4_ms-18k_voc0712.py"
 FPN = "mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py"
 SYNC = {"type": "SyncBN", "requires_grad": True}
-# Images of 800 x 1333 px that a GPU holds with all their maps; the published runs gave each two. Of more, the
-# maps are computed again: 16 on one GPU cannot be split in parts, since batch norm sees all of them at once.
+# Images a GPU up to which all their maps are kept: of 800 x 1344 px 4.6 GB each for C4, counted on the CPU;
+# the published runs gave each GPU two. Of more, the maps are computed again, which leaves 0.9 GB: 16 on one
+# GPU cannot be split in parts, since batch norm sees all of them at once.
 HELD = 4
 
 
