@@ -166,6 +166,18 @@ def test_features_of_good_images_stand_beside_their_names(model: Path, spoilt: P
         np.testing.assert_allclose(row, expected.numpy(), atol=1e-5)
 
 
+def test_a_name_that_a_list_cannot_say_is_told_before_anything_is_computed(
+    model: Path, images: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("one.png", "two\nlines.png"):
+        (folder / name).write_bytes((images / "train" / "class0" / "000.png").read_bytes())
+    with pytest.raises(Fault, match=r"two\\nlines.png' holds a line end, .*; rename it, or take parquet"):
+        zoo("embed", model, folder, "--out", tmp_path / "f.npy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "photos"]
+
+
 def test_features_as_parquet(model: Path, images: Path, tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")

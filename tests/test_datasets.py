@@ -111,6 +111,18 @@ def test_a_fingerprint_does_not_depend_on_the_place_of_the_data(tmp_path: Path) 
     assert printed(one, tmp_path / "memory") == printed(two, tmp_path / "memory")
 
 
+def test_a_name_that_is_no_utf_8_has_a_fingerprint_of_its_own(tmp_path: Path) -> None:
+    found = list[str]()
+    for name in ("\udcff.png", "\udcfe.png", "\\udcff.png"):
+        root = scenes.folder(tmp_path / f"images{len(found)}", per_class=2)
+        path = root / "train" / "class0" / "000.png"
+        path.rename(path.with_name(name))
+        split = imagenet.read(root, "train")
+        found.append(printed(split, tmp_path / "memory"))
+        assert printed(split, tmp_path / "other memory") == found[-1]
+    assert len(set(found)) == 3
+
+
 def test_a_second_look_lists_nothing_until_a_file_is_added(tmp_path: Path) -> None:
     root, looks = scenes.folder(tmp_path / "images", per_class=2), list[int]()
     seen = Fingerprints(tmp_path / "memory")

@@ -141,7 +141,9 @@ def _measured(gram: Gram, problems: _Problems, tolerance: float, strict: bool) -
     lengths = gram.squared.sqrt().expand_as(dual)
     floor = _ROUNDING * dot(dual.abs(), lengths)
     if not strict:
-        floor = floor + _SCORE_ROUNDING * gain * dot(beta.abs(), lengths)
+        # Rows that are the same share their rounding, so it adds up rather than cancels.
+        together = dot(torch.where(active, 2 * c, 0.0), lengths)
+        floor = floor + _SCORE_ROUNDING * together * dot(beta.abs(), lengths)
     noise = _ROUGH_ROUNDING * problems.drift * gain
     return _Point(slack, active, dual, r, size, noise, tolerance * length + floor)
 
@@ -171,6 +173,10 @@ def _moved(gram: Gram, problems: _Problems, point: _Point, exact: bool) -> _Prob
         reduction = (0.3 * point.bound / point.size).clamp(_FINEST, _REDUCTION)
         step, change = rough_direction(gram, system, reduction)
     t = step_length(Line(beta, step, change, problems.y, c, point.slack, point.r))
+    if exact:
+        # Where no part of it lowers the objective, the scores are those of the optimum up to their rounding:
+        # the whole step gives them the coefficients that they ask for.
+        t = torch.where(t <= 0.5**_HALVINGS, 1.0, t)
     rounding = t * change.norm(dim=-1, keepdim=True) / change.shape[-1] ** 0.5
     return _Problems(problems.y, c, beta + t * step, f + t * change, problems.drift + rounding)
 

@@ -217,13 +217,13 @@ def images_below(root: Path, folder: Path) -> tuple[list[str], list[Path]]:
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below a root with its files' names. Links are followed once each, what is hidden is left
-    out.
+    """Every folder below a root with its files' names. Links are followed once each, but not to a folder that
+    the root lies in, whose other images are none of its own; what is hidden is left out.
     """
-    seen = set[tuple[int, int]]()
+    seen = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, root.resolve().parents)}
     for folder, inner, names in os.walk(root, followlinks=True):
         stat = os.stat(folder)
-        if (stat.st_dev, stat.st_ino) in seen:  # a link back to where we have been
+        if (stat.st_dev, stat.st_ino) in seen:  # a link back to where we have been, or above the root
             inner.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))

@@ -101,6 +101,15 @@ def test_what_systems_leave_is_no_image_and_no_class(tmp_path: Path) -> None:
     assert from_folder("own", tmp_path).files == ("ant/1.png",)
 
 
+def test_a_link_to_a_folder_around_a_class_brings_no_other_class_into_it(tmp_path: Path) -> None:
+    put(tmp_path / "ant" / "1.png", tmp_path / "bee" / "2.png", tmp_path / "more" / "3.png")
+    (tmp_path / "bee" / "up").symlink_to(tmp_path)
+    (tmp_path / "bee" / "aside").symlink_to(tmp_path / "more")
+    split = from_class_folders("own", tmp_path)
+    assert split.files == ("ant/1.png", "bee/2.png", "bee/aside/3.png", "more/3.png")
+    assert from_folder("own", tmp_path / "bee").files == ("2.png", "aside/3.png")
+
+
 @pytest.mark.parametrize("stand_in", ["valid", "validation", "test"])
 def test_another_folder_serves_where_there_is_no_val(tmp_path: Path, stand_in: str) -> None:
     put(tmp_path / stand_in / "ant" / "1.png")

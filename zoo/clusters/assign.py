@@ -65,6 +65,7 @@ def embed(model: Model, asked: Asked, layer: str) -> None:
     table.checked(asked.out, (table.NPY, table.PARQUET))
     with _alone(asked.out):
         split = features.images(asked.folder)
+        table.require_listable(asked.out, split.files)
         reading = features.Reading(model, split, features.taking(layer, model), _said(layer, model))
         growing = _skipping(reading, asked).into(asked.out, Told("features"))
         width = growing.shape.width

@@ -90,18 +90,23 @@ def _parquet(path: Path, chunks: Iterator[list[list[Any]]]) -> None:
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
 
 
+def require_listable(path: Path, names: Sequence[str]) -> None:
+    """Raises Fault where a name holds a line end, which a list of a name a line cannot say."""
+    odd = next((name for name in names if "\n" in name or "\r" in name), None)
+    if path.suffix != PARQUET and odd is not None:
+        said = f"the name {odd!r} holds a line end, which {path.stem}.txt cannot say"
+        raise Fault("bad-config", f"{said}; rename it, or take parquet")
+
+
 def features(path: Path, names: Sequence[str], growing: Growing) -> None:
     """Writes the rows of all good images: NAME.npy with their names, one a line, in NAME.txt, or a parquet
-    file of the columns file and features. Raises Fault on a full disk, or a name with a line end in it.
+    file of the columns file and features. Raises Fault on a full disk.
     """
     good = [i for i in range(len(names)) if i not in growing.bad]
     listed = [_printable(names[i]) for i in good]
     if path.suffix == PARQUET:
         files.write(path, lambda aside: _features_parquet(aside, listed, growing, good))
         return
-    if odd := [name for name in listed if "\n" in name or "\r" in name]:
-        said = f"the name {odd[0]!r} holds a line end, which {path.stem}.txt cannot say; rename it, or take parquet"
-        raise Fault("bad-config", said)
     files.write_text(path.with_suffix(".txt"), "".join(f"{name}\n" for name in listed))
     files.write(path, _npy(growing, good))
 
