@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +12,15 @@ from benchmarks.contract.protocol import Protocol, catalogue
 from benchmarks.contract.result import Result
 from benchmarks.contract.table import Table
 from pretrain.base.faults import unknown
-from reports.records import PRETRAIN, Kept
+from reports.records import PRETRAIN, Kept, fingerprint, rule
 from reports.tables import rows as made
 from reports.tables.beside import ALWAYS, beside
 from reports.tables.cells import Missing, Row
 from reports.tables.comparable import PUBLISHED
 from reports.tables.fill import Filled, fill
 from reports.tables.marks import method
+
+Rules = frozenset[tuple[str, str]]  # digest of the rule, fingerprint of the data
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,20 @@ class View:
         if model not in by_name:
             raise unknown("model", model, by_name)
         return by_name[model]
+
+    def rules(self, protocol: Protocol) -> dict[str, Rules]:
+        """Per model with numbers of a protocol, by which rules and on which data they were measured."""
+        return self._rules[protocol.name]
+
+    @cached_property
+    def _rules(self) -> dict[str, dict[str, Rules]]:
+        """By protocol; digests of settings, made once however many models are compared."""
+        found: dict[str, dict[str, Rules]] = defaultdict(dict)
+        for row in self.rows:
+            for name, records in row.records.items():
+                if not isinstance(records, Missing):
+                    found[name][row.model] = frozenset((rule(r), fingerprint(r)) for _, r in records)
+        return found
 
     def protocols_of(self, table: Table) -> list[Protocol]:
         """The protocols that share a table."""

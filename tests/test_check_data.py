@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pretrain.base.faults import Fault
 from tests import scenes
 from zoo.engines import inline
 from zoo.engines.engine import Orders
@@ -79,3 +80,17 @@ def test_the_record_counts_what_was_left_out(own: Path, tmp_path: Path) -> None:
     for record in records:
         assert record is not None
         assert record.facts["images_left_out"] == {"train": 1, "val": 1}
+
+
+def test_a_list_of_images_to_leave_out_names_any_bytes(own: Path) -> None:
+    bad = own.parent / "images/train/class0/000.png"
+    bad.rename(bad.with_name("\udcff.png"))
+    (own.parent / "bad.txt").write_bytes(b"\xef\xbb\xbfimages/train/class0/\xff.png\r\n")
+    own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}")
+    assert builtin.load(str(own), None, {}).split("imagenet/train").excluded == 1
+
+
+def test_a_list_of_images_to_leave_out_must_be_a_file(own: Path) -> None:
+    own.write_text(f"exclude = 'images'\n{own.read_text()}")
+    with pytest.raises(Fault, match=r"exclude: .*/images cannot be read \(Is a directory\); name a file"):
+        builtin.load(str(own), None, {}).split("imagenet/train")

@@ -145,12 +145,13 @@ def test_bad_images_are_named(model: Path, spoilt: Path, tmp_path: Path) -> None
 def test_bad_images_are_left_out_and_listed(
     model: Path, spoilt: Path, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    bad = spoilt / "train" / "class1" / "\udcff.png"  # a name that is no UTF-8
+    (spoilt / "train" / "class1" / "001.png").rename(bad)
     zoo("cluster", model, spoilt, "--out", tmp_path / "a.csv", "--skip-bad", *more)
-    bad = spoilt / "train" / "class1" / "001.png"
     found = table(tmp_path / "a.csv")
     assert len(found) == 17
     assert "train/class1/001.png" not in {row["file"] for row in found}
-    assert (tmp_path / "a.csv.bad.txt").read_text() == f"{bad}\n"
+    assert (tmp_path / "a.csv.bad.txt").read_bytes() == os.fsencode(f"{bad}\n")
     assert "1 images that cannot be read" in capsys.readouterr().err
 
 

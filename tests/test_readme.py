@@ -66,9 +66,8 @@ def test_the_suite_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "photos.toml").write_text(toml())
     suite = builtin.load(str(tmp_path / "photos.toml"), None, {})
     entry = suite.entry("odc")
-    assert entry.recipe.epochs == 20
-    assert entry.notes == ("odc.schedule.milestones follow epochs (150 -> 20): [128] -> [17]",)
-    assert entry.recipe.adapts == ("batch_size", "clusters")
+    assert entry.recipe.clusters == 150
+    assert entry.recipe.adapts == ("batch_size", "epochs")
 
 
 @pytest.mark.slow

@@ -62,7 +62,9 @@ class Inventory:
 def of_split(split: Split) -> Inventory:
     """What a split consists of."""
     labels = b"" if split.labels is None else split.labels.tobytes()
-    more = hashlib.sha256("\n".join((*split.files, "", *split.classes)).encode() + labels).hexdigest()
+    # Any bytes can be a name on Linux; those that are no UTF-8 stand as themselves.
+    names = "\n".join((*split.files, "", *split.classes)).encode(errors="surrogateescape")
+    more = hashlib.sha256(names + labels).hexdigest()
     images = [split.path(i) for i in range(len(split))]
     places = [split.place(i) for i in range(len(split))] if split.packed else ()
     return Inventory(split.name, split.root, split.sources, (), images, len(split.classes), more, places)

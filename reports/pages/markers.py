@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 from pretrain.base.faults import Fault, printable
 
-BEGIN = re.compile(r"[ \t]*<!--\s*zoo:begin\b(.*?)-->[ \t]*")
+BEGIN = re.compile(r"[ \t]*<!--\s*zoo:begin\b((?:(?!-->).)*)-->[ \t]*")
 END = re.compile(r"[ \t]*<!--\s*zoo:end\s*-->[ \t]*")
+EITHER = re.compile(r"[ \t]*<!--\s*zoo:(?:begin|end)\b")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+BOM = "\ufeff"  # what some editors put in front of a file's first line
 
 Render = Callable[[dict[str, str]], str]
 
@@ -33,6 +35,11 @@ class Block:
 def marked(asked: str, text: str = "") -> str:
     """A pair of markers with a text in between."""
     return f"<!-- zoo:begin {asked} -->\n\n{text}{chr(10) * 2 if text else ''}<!-- zoo:end -->"
+
+
+def count(text: str, where: str) -> int:
+    """How many pairs of markers a text has. Raises Fault as `rewritten` does."""
+    return len(list(_blocks(_lines(text), where)))
 
 
 def rewritten(text: str, render: Render, where: str) -> str:
@@ -58,7 +65,7 @@ def _blocks(lines: list[str], where: str) -> Iterator[Block]:
     begun: tuple[int, dict[str, str]] | None = None
     fence = ""
     for i, line in enumerate(lines):
-        bare = line.rstrip("\r\n")
+        bare = line.rstrip("\r\n").removeprefix("" if i else BOM)
         if begun is None and (fence or FENCE.match(bare)):
             fence = _fence(fence, bare)
             continue
@@ -73,6 +80,8 @@ def _blocks(lines: list[str], where: str) -> Iterator[Block]:
                 raise _fault(where, i, "ends what has not begun; remove it")
             yield Block(begun[0], i, begun[1])
             begun = None
+        elif EITHER.match(bare):
+            raise _fault(where, i, "has to stand alone on its line")
     if begun is not None:
         raise _fault(where, begun[0], "has no `<!-- zoo:end -->`; add one below it")
 
@@ -94,6 +103,8 @@ def _asked(text: str, where: str, line: int) -> dict[str, str]:
     if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
         raise _fault(where, line, f"expected NAME=VALUE, got '{wrong[0]}'")
     asked = {name: value for name, _, value in pairs}
+    if len(asked) < len(pairs):
+        raise _fault(where, line, "says a NAME twice; keep one of them")
     if "table" not in asked:
         raise _fault(where, line, "expected table=NAME")
     return asked

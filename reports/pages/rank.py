@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.table import Column
 from reports.pages.markdown import escape
-from reports.records import fingerprint, rule
-from reports.tables.cells import Cell, Missing, Row, cell
+from reports.tables.cells import Cell, Row, cell
 from reports.tables.comparable import other_rule
 from reports.tables.published import sources
 from reports.view import View
@@ -21,40 +20,38 @@ def results(view: View, row: Row) -> str:
     """The table of results as Markdown, a line per number."""
     lines = [list(HEAD), ["---"] * len(HEAD)]
     for protocol in view.protocols:
+        others = list(_comparable(view, row, protocol))
         for column in protocol.columns:
             found = cell(row, protocol, column) if column.show == "value" else None
             if found is not None and found.value is not None:
                 where = f"{protocol.title}" if protocol.title else protocol.name
-                rank = ranked(view, row, protocol, column, found)
+                rank = ranked(others, row, protocol, column, found)
                 lines.append([*map(escape, (where, row.model, column.heading, found.text, rank))])
     if len(lines) == 2:
         return "It has not been evaluated."
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def ranked(view: View, row: Row, protocol: Protocol, column: Column, mine: Cell) -> str:
-    """'# 2 of 5 (3 published)': models with a better number of the same rule on the same data, plus one."""
+def ranked(others: Sequence[Row], row: Row, protocol: Protocol, column: Column, mine: Cell) -> str:
+    """'# 2 of 5 (3 published)': models with a better number of the same rule on the same data, plus one.
+
+    What is shown alike is equally good, as in the tables: values are compared as they are rounded.
+    """
     assert mine.value is not None
-    ours = [c.value for c in _comparable(view, row, protocol, column) if c.value is not None]
+    ours = [value for other in others if (value := cell(other, protocol, column).value) is not None]
     theirs = [float(value) for value in _published(row, protocol, column)]
     sign = -1 if mine.better == "lower" else 1
-    better = sum(sign * value > sign * mine.value for value in [*ours, *theirs])
+    own = sign * round(mine.value, mine.digits)
+    better = sum(sign * round(value, mine.digits) > own for value in [*ours, *theirs])
     said = f" ({len(theirs)} published)" if theirs else ""
     return f"# {better + 1} of {1 + len(ours) + len(theirs)}{said}"
 
 
-def _comparable(view: View, row: Row, protocol: Protocol, column: Column) -> Iterator[Cell]:
-    """The cells of the other models."""
-    for other in view.rows:
-        if other is not row and _rules(other, protocol) == _rules(row, protocol):
-            yield cell(other, protocol, column)
-
-
-def _rules(row: Row, protocol: Protocol) -> set[tuple[str, str]]:
-    found = row.found(protocol.name)
-    if isinstance(found, Missing):
-        return set()
-    return {(rule(record), fingerprint(record)) for _, record in found}
+def _comparable(view: View, row: Row, protocol: Protocol) -> Iterator[Row]:
+    """The other models."""
+    rules = view.rules(protocol)
+    mine = rules.get(row.model)
+    yield from (other for other in view.rows if other is not row and rules.get(other.model) == mine)
 
 
 def _published(row: Row, protocol: Protocol, column: Column) -> Iterator[Decimal]:

@@ -148,7 +148,6 @@ def listed_bad(path: Path, root: Path, names: Sequence[str], bad: dict[int, str]
     if not bad:
         place.unlink(missing_ok=True)
         return None
-    files.write_text(
-        place, "".join(f"{_printable(str((root / names[i]).absolute()))}\n" for i in sorted(bad))
-    )
+    listed = "".join(f"{(root / names[i]).absolute()}\n" for i in sorted(bad))
+    files.write(place, lambda aside: aside.write_bytes(listed.encode(errors="surrogateescape")))
     return place

@@ -139,8 +139,7 @@ class Suite:
         if self.exclude is None:
             return found
         listed = require(self.exclude, "a file with a path of an image to leave out on each line")
-        names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return found.without({Path(os.path.abspath(listed.parent / name)) for name in names}, listed)
+        return found.without(_left_out(listed), listed)
 
     def _whole(self, reference: Reference) -> Split:
         if isinstance(reference, Path):
@@ -171,6 +170,17 @@ class Suite:
         for name in self.overrides:
             if name not in known:
                 raise unknown("model or benchmark", name, known, f"the settings of suite {self.name}")
+
+
+def _left_out(listed: Path) -> set[Path]:
+    """The absolute paths that a file names, one a line. A name can hold any bytes. Raises Fault."""
+    try:
+        text = listed.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        said = f"exclude: {listed} cannot be read ({error.strerror})"
+        raise Fault("bad-config", f"{said}; name a file with a path of an image on each line") from None
+    names = filter(None, map(str.strip, text.split("\n")))
+    return {Path(os.path.abspath(listed.parent / name)) for name in names}
 
 
 def recipes(method: str) -> Mapping[str, tuple[Recipe, ...]]:
