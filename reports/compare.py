@@ -16,12 +16,12 @@ from benchmarks.contract.score import Better, Score
 from benchmarks.contract.table import Column
 from pretrain.base.faults import Fault
 from pretrain.base.settings import lines
+from reports.tables.alike import differing
 from reports.tables.cells import Found, Missing, Row, over_seeds
 from reports.view import View, pretraining
 
 CLEAR = 2.0  # standard errors from which on a difference is more than noise
 SHARES = ("top1", "top5")  # what a score's name ends in that is a share of images: its own noise is known
-PARTS = ("version", "settings", "numerics", "packages", "data")  # of an identity: what has to be equal
 NONE = "–"
 
 
@@ -169,30 +169,6 @@ def _difference(first: Number, other: Number, better: Better) -> Difference:
     clear = None if error is None else abs(value) > CLEAR * error
     gain = -value if better == "lower" else value
     return Difference(value, error, clear, gain > 0 if better and value else None)
-
-
-def differing(first: Sequence[Result], other: Sequence[Result]) -> str:
-    """Why records of one protocol are not to be compared with others: which rule or data differ; '' where
-    none does.
-    """
-    if not first or not other:
-        return ""
-    ours, theirs = _identity(first[0]), _identity(other[0])
-    paths = sorted(path for path in {*ours, *theirs} if ours.get(path) != theirs.get(path))
-    said = [f"{path} {_short(ours.get(path))} or {_short(theirs.get(path))}" for path in paths]
-    counts = [sorted({score.n for record in side for score in record.metrics}) for side in (first, other)]
-    if not said and counts[0] != counts[1]:
-        said = [f"scored on {counts[0]} or {counts[1]} samples"]
-    return "; ".join(said)
-
-
-def _identity(record: Result) -> dict[str, Any]:
-    return dict(lines({p: record.identity.get(p) for p in PARTS}))
-
-
-def _short(value: Any) -> str:
-    text = NONE if value is None else str(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."
 
 
 def _settings(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Any]]]:

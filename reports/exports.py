@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -40,8 +41,14 @@ def export(form: Format, kept: Kept, tables: Sequence[Filled], title: str, besid
 
 
 def save(path: Path, content: bytes) -> None:
-    """Writes an export, absent or complete. Raises Fault on a full disk or missing rights."""
-    files.write(path, lambda aside: aside.write_bytes(content))
+    """Writes an export, absent or complete; of a link, the file that it leads to. What is no file, such as
+    /dev/stdout or a pipe, is written to and not replaced. Raises Fault on a full disk or missing rights.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with files.explained(path):
+            path.write_bytes(content)
+        return
+    files.write(Path(os.path.realpath(path)), lambda aside: aside.write_bytes(content))
 
 
 def _json(kept: Kept) -> bytes:

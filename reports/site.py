@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -41,7 +42,9 @@ def bring(
     made = {path: updated(text, view, path) for path, text in wanted.items()}
     changed = [path for path, text in made.items() if not path.exists() or text != _text(path)]
     for path in [] if check else changed:  # of a link, the file that it leads to
-        files.write(path.resolve(), partial(_save, made[path].encode("utf-8", "surrogateescape")))
+        files.write(
+            Path(os.path.realpath(path)), partial(_save, made[path].encode("utf-8", "surrogateescape"))
+        )
     return changed
 
 
@@ -56,7 +59,7 @@ def updated(text: str, view: View, path: Path) -> str:
 
 
 def _known(view: View, asked: Mapping[str, str], where: str) -> None:
-    """Raises Fault on a word that means nothing in a marker of its table, and on a value that it cannot have."""
+    """Raises Fault on a word that means nothing in a marker of its table, or has a value that it cannot."""
     words = {"table"} if asked["table"] in ALONE else WORDS.get(asked["table"], OFTEN)
     for name in asked:
         if name not in words:

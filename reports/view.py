@@ -61,7 +61,7 @@ class View:
 
     def rules(self, protocol: Protocol) -> dict[str, Rules]:
         """Per model with numbers of a protocol, by which rules and on which data they were measured."""
-        return self._rules[protocol.name]
+        return self._rules.get(protocol.name, {})
 
     @cached_property
     def _rules(self) -> dict[str, dict[str, Rules]]:

@@ -81,8 +81,14 @@ def test_other_names_of_this_machine_are_refused(opened: Server, host: str) -> N
     assert ask(opened.server_port, "/", host=f"localhost:{opened.server_port}")[0].status == 200
 
 
+def test_browsers_may_leave_out_the_port_that_is_http_s_own(opened: Server) -> None:
+    port, opened.server_port = opened.server_port, 80
+    for host, status in (("127.0.0.1", 200), ("localhost:80", 200), ("evil.example", 403)):
+        assert ask(port, "/", host=host)[0].status == status, host
+
+
 @pytest.mark.parametrize(
-    "path", ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/models", "//x", "/models/x.html"]
+    "path", ["/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/models", "//x", "/models/x.html", "http://["]
 )
 def test_there_is_nothing_but_pages(opened: Server, path: str) -> None:
     assert ask(opened.server_port, path)[0].status == 404

@@ -45,6 +45,7 @@ def command(
     json: AsJson = False,
 ) -> None:
     """The tables of a suite; its pages and cards; exports. From records: no data, no weights, no torch."""
+    _sensible(check, bool(page or pages), bool(form or html), to, form)
     request = everything(suite, out, sets or [])
     if form or html or page or pages:
         view = View(found(request.store.home), request.protocols, suite)
@@ -60,6 +61,19 @@ def command(
         tables.write(plan)
     except Fault as fault:  # a share that is read-only: what was printed is all that was asked for
         print(f"not kept: {fault}", file=sys.stderr)
+
+
+def _sensible(check: bool, pages: bool, others: bool, to: Path | None, form: Format | None) -> None:
+    """Raises Fault on options that would be asked for and not heeded."""
+    if check and (others or not pages):
+        said = (
+            "--check writes nothing and looks at pages: it takes --page or --pages, and no --html or --format"
+        )
+        raise Fault("bad-config", said)
+    if to and not form:
+        raise Fault(
+            "bad-config", f"--to {to} names the file of an export; add --format, such as --format csv"
+        )
 
 
 def _built(view: View, folder: Path, home: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -113,11 +114,13 @@ class Answer(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def _answer(self, body: bool) -> None:
-        port = self.server.server_port
-        if self.headers.get_all("Host", []) not in ([f"{HERE}:{port}"], [f"localhost:{port}"]):
+        if not self._called_by_name():
             self._send(HTTPStatus.FORBIDDEN, b"only for this machine\n", body)
             return
-        name = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"
+        try:
+            name = unquote(urlsplit(self.path).path).lstrip("/") or "index.html"
+        except ValueError:  # no address at all
+            name = ""
         page = self.server.live.pages.get(name)
         if page is None:
             self._send(HTTPStatus.NOT_FOUND, b"no such page\n", body)
@@ -125,6 +128,13 @@ class Answer(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_MODIFIED, b"", False, page.tag)
         else:
             self._send(HTTPStatus.OK, page.content, body, page.tag)
+
+    def _called_by_name(self) -> bool:
+        """Whether the request is to this machine and port; browsers leave out the port that is HTTP's own."""
+        port = self.server.server_port
+        ports = (f":{port}", "") if port == HTTP_PORT else (f":{port}",)
+        asked = self.headers.get_all("Host", [])
+        return asked in [[f"{name}{port}"] for name in (HERE, "localhost") for port in ports]
 
     def _send(self, status: HTTPStatus, content: bytes, body: bool, tag: str = "") -> None:
         self.send_response(status)

@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass as checked
 from benchmarks.contract.result import Result
 from benchmarks.contract.score import Better, Number, Score
 from pretrain.base import files
-from pretrain.base.faults import Fault
+from pretrain.base.faults import LONGEST, Fault, printable
 from pretrain.base.identity import digest
 from reports.records import PRETRAIN, Kept, current, fingerprint, rule
 
@@ -93,7 +93,8 @@ def measured(records: Kept) -> Measured:
     for _, record in current(records):
         place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
         if record.status != "ok":
-            failed[place] = f"seed {record.seed} {record.status}: {record.reason}: {record.message}"
+            said = f"seed {record.seed} {record.status}: {record.reason}: {record.message}"
+            failed[place] = printable(" ".join(said.split()), LONGEST)  # others' words, in one line
         elif place[1] != PRETRAIN:
             groups.setdefault(place, []).append(record)
     found = [entry for place, group in sorted(groups.items()) for entry in _entries(place, group)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree
 
+from pretrain.base.faults import LONGEST, printable
 from reports.gate.compare import FAILING, WARNING, Verdict, code, counts
 from reports.pages.markdown import escape
 from reports.tables.marks import signed
@@ -52,7 +53,10 @@ def junit(verdicts: Sequence[Verdict]) -> str:
     )
     for verdict in verdicts:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=f"{verdict.model}.{verdict.protocol}", name=verdict.metric
+            suite,
+            "testcase",
+            classname=printable(f"{verdict.model}.{verdict.protocol}", LONGEST),
+            name=printable(verdict.metric, LONGEST),
         )
         if verdict.state in FAILING:
             failure = ElementTree.SubElement(case, "failure", type=verdict.state, message=_said(verdict))
@@ -93,7 +97,8 @@ def _cells(verdict: Verdict, why: bool = True) -> list[str]:
     difference = signed((verdict.got or 0) - (verdict.expected or 0), 2) if known else "–"
     state = f"{verdict.state}: {verdict.why}" if why and verdict.why else verdict.state
     numbers = [_number(verdict.expected), _number(verdict.got), difference, _number(verdict.tolerance)]
-    return [verdict.model, verdict.protocol, verdict.metric, *numbers, state]
+    names = [printable(name) for name in (verdict.model, verdict.protocol, verdict.metric)]
+    return [*names, *numbers, state]
 
 
 def _number(value: float | None) -> str:

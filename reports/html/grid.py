@@ -10,10 +10,10 @@ from functools import cached_property
 
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.table import Column, Table
+from reports.tables.alike import numbers
 from reports.tables.beside import beside
-from reports.tables.cells import Cell, Row, cell
+from reports.tables.cells import Cell, Row
 from reports.tables.fill import Filled, headings, kinds
-from reports.tables.marks import marked
 from reports.tables.notes import notes
 from reports.view import View
 
@@ -59,8 +59,7 @@ class Grid:
         parts = []
         for kind, mine in kinds(protocols):
             columns = [(protocol, column) for protocol in mine for column in protocol.columns]
-            cells = [[cell(row, protocol, column) for protocol, column in columns] for row in self.rows]
-            parts.append(Part(kind, columns, marked(self.rows, cells)))
+            parts.append(Part(kind, columns, numbers(self.rows, columns)))
         empty = Filled(table, (), [])
         published = beside([empty], protocols, self.rows)[0].published
         return Sheet(table, headings(protocols), parts, notes(protocols, self.rows), published)

@@ -9,9 +9,9 @@ from benchmarks.contract.table import Column, Table
 from reports.pages.about import about
 from reports.pages.markdown import escape
 from reports.pages.markers import marked
-from reports.tables.cells import Cell, Row, cell, identity
+from reports.tables.alike import numbers
+from reports.tables.cells import Cell, Row, identity
 from reports.tables.fill import Filled
-from reports.tables.marks import marked as with_best
 from reports.tables.marks import method
 from reports.view import View, facts
 
@@ -96,10 +96,7 @@ def summary(view: View, one: Summary) -> Filled:
     columns = (*headings, *(column.heading for column in one.lines[0][1]))
     if protocol is None:
         return Filled(Table(heading=one.heading), columns, [])
-    grids = [
-        with_best(view.rows, [[cell(row, protocol, column) for column in shown] for row in view.rows])
-        for _, shown in one.lines
-    ]
+    grids = [numbers(view.rows, [(protocol, column) for column in shown]) for _, shown in one.lines]
     lines = [
         [*_names(row), *([Cell(remark)] if remarks else []), *grid[i]]
         for i, row in enumerate(view.rows)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.table import Table
-from reports.tables.cells import Cell, Row, cell, identity
-from reports.tables.marks import marked
+from reports.tables.alike import numbers
+from reports.tables.cells import Cell, Row, identity
 from reports.tables.notes import notes
 
 
@@ -57,7 +57,7 @@ def _filled(table: Table, protocols: Sequence[Protocol], rows: Sequence[Row]) ->
     columns = ("Model", table.config, *headings(protocols))
     lines: list[list[list[Cell]]] = []  # per kind of row, per model
     for kind, mine in kinds(protocols):
-        grid = [[cell(row, p, column) for p in mine for column in p.columns] for row in rows]
-        lines.append([named(kind, cells) for cells in marked(rows, grid)])
+        grid = numbers(rows, [(protocol, column) for protocol in mine for column in protocol.columns])
+        lines.append([named(kind, cells) for cells in grid])
     flat = [[*identity(row), *kind[i]] for i, row in enumerate(rows) for kind in lines]
     return Filled(table, columns, flat, notes(protocols, rows))

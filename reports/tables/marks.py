@@ -29,15 +29,18 @@ def marked(rows: Sequence[Row], grid: Sequence[list[Cell]]) -> list[list[Cell]]:
 
 
 def _column(cells: list[Cell], floor: int | None) -> list[Cell]:
-    values = [-c.value if c.better == "lower" else c.value for c in cells if c.value is not None and c.better]
+    running = [c for c in cells if c.mark != "grey"]
+    values = [
+        -c.value if c.better == "lower" else c.value for c in running if c.value is not None and c.better
+    ]
     top = max(values) if len(values) > 1 else None
-    base = cells[floor].value if floor is not None else None
+    base = cells[floor].value if floor is not None and cells[floor] in running else None
     return [_cell(c, top, None if i == floor else base) for i, c in enumerate(cells)]
 
 
 def _cell(cell: Cell, top: float | None, base: float | None) -> Cell:
     """One cell. What is shown alike is equally good: values are compared as they are rounded."""
-    if cell.value is None:
+    if cell.value is None or cell.mark == "grey":
         return cell
     ours = -cell.value if cell.better == "lower" else cell.value
     best = top is not None and cell.better and round(ours, cell.digits) == round(top, cell.digits)

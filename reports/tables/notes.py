@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.score import Score
 from benchmarks.contract.table import Column
+from reports.tables import alike
 from reports.tables.cells import Found, Missing, Row, cell
 
 
@@ -19,6 +20,9 @@ def notes(protocols: Sequence[Protocol], rows: Sequence[Row]) -> list[str]:
         for protocol in protocols:
             for sentence in _of(protocol, row):
                 said.setdefault(sentence, []).append(row.model)
+    for protocol in protocols:
+        for model, sentence in alike.said(rows, protocol):
+            said.setdefault(sentence, []).append(model)
     return [f"{', '.join(dict.fromkeys(models))}: {sentence}" for sentence, models in said.items()]
 
 

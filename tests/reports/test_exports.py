@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_latex_holds_no_control_character_and_no_endless_name() -> None:
     assert shown.isprintable()
     assert shown.startswith(r"a\textbackslash{}x1b[31m\textbackslash{}x07 \textbackslash{}u202eb")
     assert len(shown) < 2 * LONGEST
+
+
+def test_an_export_follows_links_and_replaces_nothing_that_is_no_file(tmp_path: Path) -> None:
+    link, pipe = tmp_path / "link.csv", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "there.csv")
+    save(link, b"a")
+    assert (link.is_symlink(), (tmp_path / "there.csv").read_bytes()) == (True, b"a")
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        save(pipe, b"b")
+        assert (pipe.is_fifo(), os.read(reader, 2)) == (True, b"b")
+    finally:
+        os.close(reader)
 
 
 def test_markdown_is_the_page(home: Path) -> None:

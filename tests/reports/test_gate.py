@@ -246,3 +246,12 @@ def test_the_verdict_in_every_form(base: Path, capsys: pytest.CaptureFixture[str
     assert "| odc | imagenet_knn | top1 | 50.00 | 40.00 | −10.00 | 3.46 | ❌ regressed |" in text
     assert gate(home, base) == 3
     assert "odc    imagenet_knn  top1    50.00     40.00  −10.00" in capsys.readouterr().out
+
+
+def test_what_a_failed_job_said_is_one_printable_line_in_every_form(base: Path) -> None:
+    home, junit = base.parent / "new", base.parent / "gate.xml"
+    said = "first\nsecond \x1b[31mred\x00"
+    benchmark(home, KNN, {}, status="failed", reason="upstream", message=said, metrics=[])
+    assert gate(home, base, junit=junit) == 3
+    failure = ElementTree.parse(junit).getroot()[0][0][0]
+    assert r"upstream: first second \x1b[31mred\x00" in failure.attrib["message"]

@@ -168,6 +168,12 @@ def test_the_rank_is_among_the_store_s_models_and_the_published_ones(tmp_path: P
     assert rank(tmp_path, 99.0).endswith("# 1 of 9 (6 published) |")
 
 
+def test_numbers_that_are_shown_alike_have_one_rank(tmp_path: Path) -> None:
+    for model, value in (("swav", 45.04), ("random", 20.0)):
+        benchmark(tmp_path, KNN, {"k10_top1": value}, model=model, n=300)
+    assert rank(tmp_path, 44.96, n=300) == "| ImageNet k-NN | odc | k=10 | 45.0 | # 1 of 3 |"
+
+
 def test_a_published_model_of_several_sources_counts_once(tmp_path: Path) -> None:
     """Eighteen models have a published AvgPool, ODC and SwAV in several rows; fourteen are above 53."""
     pretraining(tmp_path, "odc")
