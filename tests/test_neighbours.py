@@ -107,3 +107,17 @@ def test_processes_share_the_queries_and_have_the_votes_of_one(tmp_path: Path, q
     alone = votes(*given)
     for ranked in gloo.run(votes, 2, tmp_path, *given):
         assert all(torch.equal(ours, one) for ours, one in zip(ranked, alone, strict=True))
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.012, 0.003])
+def test_a_low_temperature_ranks_classes_as_exact_weights_do(temperature: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    bank, queries = (1 + torch.rand(n, 16, generator=g) for n in (300, 40))  # cosines near 1
+    y = torch.randint(10, (300,), generator=g)
+    (ranked,) = knn.vote(bank, y, queries, KnnSettings(ks=(50,), temperature=temperature))
+    cosine, near = nearest(bank, queries, 50, 40)
+    for row, found in enumerate(ranked.tolist()):
+        votes = np.zeros(10)
+        for value, at in zip(cosine[row].tolist(), near[row].tolist(), strict=True):
+            votes[y[at]] += np.exp(value / temperature)
+        assert found == np.argsort(-votes, kind="stable")[:5].tolist()

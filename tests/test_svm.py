@@ -241,6 +241,34 @@ def test_identical_rows_with_a_majority_score_what_the_scalar_problem_says() -> 
     torch.testing.assert_close(w, torch.tensor([[-2 / 11]]).double())
 
 
+def same_rows(y: Tensor, c: Tensor, squared: float) -> Tensor:
+    """[p] the score of rows that are all the same: the minimum of f^2 / 2 |x|^2 + sum c (1 - y f)^2."""
+    return 2 * (c * y).sum(-1) / (1 / squared + 2 * c.sum(-1))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_identical_rows_of_every_labeling_fold_and_cost_are_solved(value: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.full((60, 12), value), torch.ones(60, 1)], dim=1).double()
+    y = torch.where(torch.rand(8, 60, generator=g) < 0.2, 1.0, -1.0).double()
+    kept = torch.arange(60) % 3 > 0
+    weight = weights(y, 1.0)
+    weight, y = torch.cat([weight, weight * kept]), torch.cat([y, y])
+    found = fit_costs(gram(x), y, weight, COSTS).scores
+    c = weight[:, None] * torch.tensor(COSTS).double()[:, None]
+    expected = same_rows(y[:, None], c, float(x[0] @ x[0]))
+    torch.testing.assert_close(found, expected[..., None].expand_as(found), rtol=1e-7, atol=1e-9)
+
+
+def test_rounding_that_a_thousand_identical_rows_share_leaves_no_problem_unsolved() -> None:
+    x = torch.full((1000, 13), 1 / 12**0.5, dtype=torch.float64)
+    x[:, 12] = 1
+    place = torch.from_numpy(np.random.default_rng(0).permutation(1000)[:300])
+    y = (-torch.ones(1000).double()).scatter(0, place, 1.0)
+    found = svm.fit(gram(x), y[None], weights(y, 1.0)[None]).scores[0]
+    torch.testing.assert_close(found, same_rows(y, weights(y, 1.0), float(x[0] @ x[0])).expand_as(found))
+
+
 @pytest.mark.parametrize("cost", [1.0, 0.5**12])
 def test_a_step_is_halved_until_the_literal_objective_falls_enough(cost: float) -> None:
     x, y = problem(40, 20, seed=4)
@@ -300,3 +328,9 @@ def test_an_unsolved_problem_is_an_error_not_a_number(broken: bool) -> None:
     tolerance = 1e-8 if broken else -1.0  # which no answer meets
     with pytest.raises(RuntimeError, match="1 of 1 problems still have"):
         fit(x, y[:, None], weights(y, 100.0)[:, None], tolerance)
+
+
+def test_a_cost_beyond_float64_is_told_as_such() -> None:
+    x, y = problem(50, 3, seed=3)
+    with pytest.raises(svm.UnsolvedError, match="lower the largest cost"):
+        fit(1e6 * x, y[:, None], weights(y, 1e15)[:, None])

@@ -192,11 +192,20 @@ def test_a_class_that_cannot_be_judged_is_named(
         (1, "ks", [0, -3], r"ks.0: expected at least 1, got 0"),
         (0, "costs", [1, 10, 1], "costs must differ from each other"),
         (1, "costs", [1, 10, 1], "costs must differ from each other"),
+        (0, "costs", [1e-200, 1], r"costs.0: expected at least 1e-30, got 1e-200"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(number: int, field: str, given: Any, said: str) -> None:
     with pytest.raises(Fault, match=said):
         override((SVM, LOW_SHOT)[number], {field: given}, "voc07")
+
+
+@pytest.mark.usefixtures("layers")
+def test_a_cost_that_cannot_be_solved_is_said_to_be_too_large(tmp_path: Path, data: Data) -> None:
+    given = task(tmp_path, data, 0, costs=(1e25,))
+    with pytest.raises(Fault, match="lower the largest cost") as raised:
+        svm_run.run(given)
+    assert raised.value.reason == "bad-config"
 
 
 def test_costs_are_named_with_as_many_digits_as_tell_them_apart() -> None:

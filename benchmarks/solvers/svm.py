@@ -29,6 +29,10 @@ _SCORE_ROUNDING = 4e-16  # of a score in float64, relative to the terms that can
 _ROUGH_ROUNDING = 1e-6  # of an element of a product in float32, relative to their root mean square
 
 
+class UnsolvedError(RuntimeError):
+    """Problems that did not reach the tolerance: their costs are too large for their rows."""
+
+
 class Solution(NamedTuple):
     """beta: [..., p, n] float64 dual coefficients; scores: [..., p, n] float64, K beta."""
 
@@ -45,7 +49,7 @@ def fit(gram: Gram, y: Tensor, c: Tensor, start: Solution | None = None, toleran
     gram: of the rows, or of groups of rows. y: [..., p, n], +1 or -1. c: [..., p, n] >= 0, cost x class
     weight, 0 for rows that are not in the problem. Both float64. start: any coefficients with their scores,
     zero unless given. tolerance: bound on |g| / |w|, g the gradient at the last iterate, as far as float64
-    can tell. w is then within 2 |g| of the optimum. Raises: RuntimeError where a problem does not reach the
+    can tell. w is then within 2 |g| of the optimum. Raises: UnsolvedError where a problem does not reach the
     tolerance. Memory: about 200 bytes for each of the p n elements, beside the gram.
     """
     problems = _Problems.at(y, c, start)
@@ -69,7 +73,7 @@ def fit(gram: Gram, y: Tensor, c: Tensor, start: Solution | None = None, toleran
         # A solved member of one that stays does not move.
         point = point._replace(r=torch.where(unsolved, point.r, 0.0))
         problems = _moved(gram, problems, point, exact=number >= _ROUGH_STEPS)
-    raise RuntimeError(
+    raise UnsolvedError(
         f"SVM: {int(unsolved.sum())} of {c[..., 0].numel()} problems still have |gradient| / |w| above "
         f"{tolerance:g} after {_NEWTON_STEPS} Newton steps; loosen the tolerance or lower the largest cost"
     )

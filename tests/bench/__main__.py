@@ -1,7 +1,8 @@
 """Every script of this folder at a size that two cores do in minutes: python -m tests.bench [NAME...]
 
-One table at the end: what each said last, which is its ratio, and the seconds that it took. Sizes of
-docs/performance.md are larger; these show that a script still runs, and a ratio that is far off.
+One table at the end: what each said last, which is its ratio (estimates measures nothing and has none), and
+the seconds that it took. Sizes of docs/performance.md are larger; these show that a script still runs, and a
+ratio that is far off.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def main() -> None:
         ("non-interpolated", average_precision, average_precision_score),
         ("interpolated", voc_ap, literal_voc),
     ):
-        compare(name, ours, loop, scores, positive, args.some)
+        compare(name, ours, loop, scores, positive, min(args.some, args.columns))
 
 
 def compare(

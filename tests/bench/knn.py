@@ -80,22 +80,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bank = written(Path(folder) / "bank.npy", args.n, args.d)
         queries = torch.from_numpy(np.array(bank[: args.queries])).to(args.device) + 0.1
-        compare(ways, bank, queries, args.k)
+        compare(ways, bank, queries, min(args.k, args.n))
 
 
 def compare(ways: dict[str, Search], bank: Array, queries: Tensor, k: int) -> None:
-    """Prints time, rate and peak memory so far of each way, and how many rows it shares with the first."""
-    first = None
+    """Prints time, rate and peak memory so far of each way, and how many rows it shares with the first; then
+    the time of each over that of the first.
+    """
+    first, times = None, {}
     flop = 2 * len(bank) * len(queries) * bank.shape[1]
     for name, search in ways.items():
         begin = time.perf_counter()
         found = search(bank, queries, k).cpu()
-        took = time.perf_counter() - begin
+        took = times[name] = time.perf_counter() - begin
         first = found if first is None else first
         same = float((found == first).double().mean())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         said = f"{took:7.2f} s ({flop / took / 1e9:6.0f} GFLOP/s)   peak so far {peak:.2f} GB"
         print(f"{name:6} {said}   same rows {100 * same:.3f} %", flush=True)
+    mine, *_ = times.values()
+    print("ratio", ", ".join(f"{name} {took / mine:.2f}" for name, took in times.items()))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def task(root: Path, args: argparse.Namespace) -> Task:
 
 
 def timed(work: Callable[[], list[Accuracy | None]]) -> tuple[float, float, list[Accuracy | None]]:
-    """Seconds by the clock and of the processor in this process and its workers, and what it found."""
+    """Seconds by the clock, of the processor in this process without its workers, and what it found."""
     wall, cpu = time.perf_counter(), time.process_time()
     found = work()
     return time.perf_counter() - wall, time.process_time() - cpu, found

@@ -128,7 +128,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     everything = features(args.n, args.d, args.classes, args.offset)
-    some = first_classes(everything, args.reference_classes)
+    reference = min(args.reference_classes, args.classes)
+    some = first_classes(everything, reference)
 
     def full(data: Split) -> Tensor:
         return full_svm(*data, COSTS, device=args.device).average_precision
@@ -146,9 +147,9 @@ def main() -> None:
         batched, liblinear = sides[name]
         ours = timed(lambda: batched(everything))  # noqa: B023
         line = f"{name:>8}  batched {ours.cpu:7.1f} s CPU {ours.wall:7.1f} s wall, peak {peak_mib()} MiB"
-        if args.reference_classes:
+        if reference:
             theirs = timed(lambda: liblinear(some))  # noqa: B023
-            cpu, wall = (args.classes / args.reference_classes * s for s in (theirs.cpu, theirs.wall))
+            cpu, wall = (args.classes / reference * s for s in (theirs.cpu, theirs.wall))
             apart = 100 * (batched(some) - theirs.result).abs().max()
             line += f"   LinearSVC {cpu:8.1f} s CPU {wall:8.1f} s wall   ratio {cpu / ours.cpu:5.1f}"
             line += f"   AP apart by at most {apart:.3f} points   {theirs.stopped} LinearSVC fits unfinished"

@@ -21,6 +21,8 @@ from pretrain.base import dist
 from pretrain.base.settings import changed
 from pretrain.data.view import centre_view
 
+SHARP = 1 / 75  # of temperatures; below it, exp(1 / T) of many neighbours is infinite in fp32
+
 
 def run(task: Task) -> Outcome:
     """Top-1 and top-5 for every k that there are training images for; frozen backbone."""
@@ -87,10 +89,17 @@ def vote(
     similarity, index = nearest(bank, queries[mine], most, rows)
     ranked: list[list[Tensor]] = [[y.new_empty(0, min(5, classes))] for _ in settings.ks]
     for cosine, near in zip(similarity.split(rows), index.split(rows), strict=True):
-        weight = (cosine / settings.temperature).exp()
+        weight = _weights(cosine, settings.temperature)
         for out, k in zip(ranked, settings.ks, strict=True):
-            votes = torch.zeros(len(near), classes, device=near.device)
+            votes = weight.new_zeros(len(near), classes)
             votes.scatter_add_(1, y[near[:, :k]], weight[:, :k])
             out.append(votes.argsort(dim=1, descending=True, stable=True)[:, :5])
     place = dist.all_gather_rows(mine).argsort()
     return [dist.all_gather_rows(torch.cat(parts))[place] for parts in ranked]
+
+
+def _weights(cosine: Tensor, temperature: float) -> Tensor:
+    """exp(cosine / T) of cosines (M, k), the nearest first, or the same multiple of it for a whole row."""
+    if temperature >= SHARP:
+        return (cosine / temperature).exp()
+    return ((cosine - cosine[:, :1]).double() / temperature).exp()

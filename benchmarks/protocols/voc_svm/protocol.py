@@ -19,10 +19,11 @@ from pydantic import Field
 
 from benchmarks.contract.protocol import LIBRARIES, Protocol
 from benchmarks.contract.table import Column, Table
-from pretrain.base.settings import AbovePositive, Positive, settings
+from pretrain.base.settings import Positive, settings
 
 # The 19 costs of OpenSelfSup and MMSelfSup, in their order: the first of equally good costs wins.
 COSTS = (1.0, 10.0, 100.0, *(0.5**n for n in range(4, 20)))
+Cost = Annotated[float, Field(ge=1e-30)]  # below it, 1 / C has no room in float32
 SHOTS = (1, 2, 4, 8, 16, 32, 64, 96)
 
 
@@ -34,7 +35,7 @@ class SvmSettings:
     Raises ValueError on a cost given twice.
     """
 
-    costs: Annotated[tuple[AbovePositive, ...], Field(min_length=1)] = COSTS
+    costs: Annotated[tuple[Cost, ...], Field(min_length=1)] = COSTS
     folds: Annotated[int, Field(ge=2)] = 3
     pooled: Positive = 9216
     side: Annotated[int, Field(ge=0, le=10_000)] = 0

@@ -15,6 +15,7 @@ from benchmarks.contract.score import Score, Selection, Spread, best
 from benchmarks.contract.task import Outcome, Task
 from benchmarks.protocols.voc_svm.counts import require_folds, undrawable
 from benchmarks.shelf import Array
+from benchmarks.solvers.svm import UnsolvedError
 from benchmarks.solvers.voc_svm import Draws, LowShot, full_svm, low_shot_svm
 from pretrain.base.faults import Fault
 from pretrain.base.settings import plain
@@ -180,8 +181,8 @@ def _arrays(task: Task, train: Any, test: Any) -> tuple[Tensor, Tensor, Tensor, 
 
 
 def _checked(solve: Any, *arguments: Any, **options: Any) -> Any:
-    """The solver's answer; what it says about too few images becomes a fault of the data."""
+    """The solver's answer; what it says about too few images or too large costs is a fault of the data."""
     try:
         return solve(*arguments, **options)
-    except ValueError as error:
+    except (ValueError, UnsolvedError) as error:
         raise Fault("bad-config", str(error)) from error
