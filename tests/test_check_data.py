@@ -94,3 +94,13 @@ def test_a_list_of_images_to_leave_out_must_be_a_file(own: Path) -> None:
     own.write_text(f"exclude = 'images'\n{own.read_text()}")
     with pytest.raises(Fault, match=r"exclude: .*/images cannot be read \(Is a directory\); name a file"):
         builtin.load(str(own), None, {}).split("imagenet/train")
+
+
+def test_a_suite_finds_folders_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    own = tmp_path / "own.toml"
+    own.write_text("images = '~/all'\nexclude = '~/bad.txt'\n[data]\nimagenet = '~/x'\ninat18 = '~x'\n")
+    suite = builtin.load(str(own), None, {})
+    home = tmp_path / "home"
+    assert (suite.pretrained_on, suite.exclude) == (home / "all", home / "bad.txt")
+    assert (suite.folder("imagenet"), suite.folder("inat18")) == (home / "x", tmp_path / "~x")

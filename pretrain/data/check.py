@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from pretrain.base import cores
 from pretrain.data import image
 from pretrain.data.split import Place, Split
 
@@ -21,7 +21,7 @@ def bad_images(split: Split, processes: int | None = None) -> Iterator[tuple[Pat
     often has a whole header.
     """
     # Spawned: a fork would copy the locks that other threads hold, such as CUDA's.
-    pool = ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(processes or cores.usable(), mp_context=get_context("spawn"))
     paths = [split.path(i) for i in range(len(split))]
     places = [split.place(i) for i in range(len(split))]
     try:

@@ -33,12 +33,15 @@ Stat = list[int]
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """What a key needs of data. fingerprint: 16 hex digits; hashed: images whose contents it covers."""
+    """What a key needs of data. fingerprint: 16 hex digits; hashed: images whose contents it covers; names:
+    digest of the names of the classes, '' where that was not kept yet.
+    """
 
     fingerprint: str
     images: int
     classes: int
     hashed: int
+    names: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Inventory:
     """A data set on disk. sources: folders and list files whose stats tell that nothing was added or removed;
 
     texts: files hashed whole; images: hashed by content; more: what else decides, such as labels, hashed
-    already; places: where the bytes of each image are, if not in files of their own.
+    already; places: where the bytes of each image are, if not in files of their own; names: as of a
+    DataIdentity.
     """
 
     name: str
@@ -57,6 +61,7 @@ class Inventory:
     classes: int
     more: str = ""
     places: Sequence[Place] = ()
+    names: str = ""
 
 
 def of_split(split: Split) -> Inventory:
@@ -67,7 +72,9 @@ def of_split(split: Split) -> Inventory:
     more = hashlib.sha256(names + labels).hexdigest()
     images = [split.path(i) for i in range(len(split))]
     places = [split.place(i) for i in range(len(split))] if split.packed else ()
-    return Inventory(split.name, split.root, split.sources, (), images, len(split.classes), more, places)
+    said = identity.digest(split.classes)
+    classes = len(split.classes)
+    return Inventory(split.name, split.root, split.sources, (), images, classes, more, places, said)
 
 
 class Fingerprints:
@@ -124,7 +131,8 @@ def _hashed(
         contents |= {path: [state[path], sha] for path, sha in zip(new, shas, strict=True)}
     relative = [[os.path.relpath(path, inventory.root), contents[path][1]] for path in paths]
     fingerprint = identity.digest([inventory.more, len(inventory.images), relative])
-    return DataIdentity(fingerprint, len(inventory.images), inventory.classes, len(images)), stats, contents
+    counts = (len(inventory.images), inventory.classes, len(images))
+    return DataIdentity(fingerprint, *counts, inventory.names), stats, contents
 
 
 def _stats(paths: Sequence[str]) -> list[Stat]:

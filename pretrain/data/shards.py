@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from itertools import pairwise
@@ -40,6 +40,9 @@ class Member(NamedTuple):
     name: str
 
 
+Members = list[tuple[int, Member]]  # the number of the shard of each
+
+
 def found(root: Path, part: str) -> list[Path]:
     """The shards of a part, sorted: `<root>/<part>-*.tar`, `<root>/<part>.tar` or `<root>/<part>/*.tar`."""
     beside = [*root.glob(f"{part}-*.tar"), *root.glob(f"{part}.tar")]
@@ -49,6 +52,8 @@ def found(root: Path, part: str) -> list[Path]:
 def split(name: str, folder: Path, shards: Sequence[Path]) -> Split:
     """A split as if the images lay below `folder` by class. Raises Fault (data-corrupt) naming the shard."""
     members = [(shard, member) for shard, path in enumerate(shards) for member in indexed(path)]
+    wrappers = {folder.name, shards[0].parent.name, shards[0].stem.partition("-")[0]}
+    members = _unwrapped(members, wrappers)
     width = max((len(member.label) for _, member in members), default=0)
     placed = sorted((_class(m, width, shards[s]), _file(m, width), s, m) for s, m in members)
     if not placed:
@@ -65,6 +70,16 @@ def split(name: str, folder: Path, shards: Sequence[Path]) -> Split:
     return Split(
         name, folder, tuple(names), labels, classes, tuple(shards), packed=Packed(tuple(shards), where)
     )
+
+
+def _unwrapped(members: Members, wrappers: Collection[str]) -> Members:
+    """The images without the folder of the part, where that was packed with its class folders in it."""
+    parts = [member.name.split("/") for _, member in members]
+    if any(member.label for _, member in members) or len({path[0] for path in parts}) != 1:
+        return members
+    if parts[0][0] not in wrappers or any(len(path) < 3 for path in parts):
+        return members
+    return [(shard, member._replace(name=member.name.partition("/")[2])) for shard, member in members]
 
 
 def _class(member: Member, width: int, shard: Path) -> str:
@@ -133,7 +148,7 @@ def _plain(tar: tarfile.TarFile, shard: Path) -> Iterator[tarfile.TarInfo]:
         elif name.is_absolute() or ".." in name.parts or not member.name.isprintable():
             kind = "has a name that leads elsewhere"
         elif member.size < 0 or member.offset_data + member.size > size:
-            kind = "reaches beyond its end"
+            raise Fault("data-corrupt", f"{shard}: {member.name!r} reaches beyond its end; fetch it again")
         if kind:
             raise Fault("data-corrupt", f"{shard}: {member.name!r} {kind}; pack plain files alone")
         if not any(part.startswith(".") for part in name.parts):

@@ -70,8 +70,9 @@ def _rows(table: Path) -> Iterator[tuple[bytes, str]]:
         raise Fault("dependency-missing", f"{table}: {said}") from None
     try:
         schema, batches = _batches(table)
-        if missing := {"image", "label"} - set(schema.names):
-            raise Fault("data-corrupt", f"{table}: expected columns image and label, no {sorted(missing)}")
+        if {"image", "label"} - set(schema.names):
+            said = f"expected columns image and label, got {', '.join(schema.names)}"
+            raise Fault("data-corrupt", f"{table}: {said:.400}; rename those that hold them")
         names = _names(schema.metadata or {})
         for batch in batches:
             for image, label in zip(*(batch.column(c).to_pylist() for c in ("image", "label")), strict=True):
@@ -106,7 +107,8 @@ def _names(metadata: dict[bytes, bytes]) -> list[str]:
 def _content(image: Any, table: Path) -> bytes:
     content = image.get("bytes") if isinstance(image, dict) else image
     if not isinstance(content, bytes):
-        raise Fault("data-corrupt", f"{table}: column image must hold the bytes of files, not their paths")
+        said = f"column image must hold the bytes of files, not their paths, got {image!r:.60}"
+        raise Fault("data-corrupt", f"{table}: {said}; write the bytes, or drop the row")
     return content
 
 

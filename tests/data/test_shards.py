@@ -104,6 +104,27 @@ def test_numbers_beside_images_are_classes(tmp_path: Path, ending: str) -> None:
     assert [int(np.asarray(Image.open(split.place(i).opened()))[0, 0, 0]) for i in range(3)] == [2, 2, 10]
 
 
+@pytest.mark.parametrize(
+    ("shard", "wrapped"), [("train.tar", "train"), ("train/00.tar", "train"), ("train.tar", "trains")]
+)
+def test_a_folder_that_was_packed_with_its_name_is_the_part(
+    tmp_path: Path, folder: Path, shard: str, wrapped: str
+) -> None:
+    files = sorted((folder / "train").rglob("*.png"))
+    pack(tmp_path / shard, {f"{wrapped}/{f.relative_to(folder / 'train')}": f.read_bytes() for f in files})
+    split = opened(tmp_path)
+    if wrapped == "trains":  # a class like any other
+        assert split.classes == ("trains",)
+        return
+    assert (split.files, split.classes) == (opened(folder).files, opened(folder).classes)
+    assert printed(split) == printed(opened(folder))
+
+
+def test_a_class_that_is_called_as_the_part_stays(tmp_path: Path) -> None:
+    pack(tmp_path / "train-0.tar", {"train/1.png": png(), "train/wagon/2.png": png()})
+    assert opened(tmp_path).classes == ("train",)
+
+
 def test_an_index_is_kept_and_made_anew_where_it_is_damaged_or_the_shard_another(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +188,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "upwards": (odd(name="a/../../2.png"), "leads elsewhere"),
     "newline": (odd(name="a/2\n0\t9\tb.png"), "leads elsewhere"),
     "sparse": (odd(pax_headers={"GNU.sparse.map": "0,1", "GNU.sparse.size": str(1 << 50)}), "or sparse"),
-    "larger than the file": (odd(size=1 << 40), "reaches beyond its end|no whole tar"),
+    "larger than the file": (odd(size=1 << 40), "beyond its end; fetch it again|no whole tar"),
     "cut short": (cut, "no whole tar file"),
     "damaged header": (overwritten, "no end mark at byte 1024"),
     "empty": (lambda path: path.write_bytes(b""), "no whole tar file"),

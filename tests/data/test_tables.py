@@ -99,3 +99,18 @@ def test_without_pyarrow_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Fault, match="needs the package pyarrow; install it, or unpack") as raised:
         dataset.find("imagenet").split(tmp_path, "train")
     assert raised.value.reason == "dependency-missing"
+
+
+def test_other_columns_are_named(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    path = tmp_path / "train-0.parquet"
+    pyarrow.parquet.write_table(pa.table({"img": [png()], "fine_label": [0]}), path)
+    with pytest.raises(Fault, match="expected columns image and label, got img, fine_label; rename those"):
+        dataset.find("imagenet").split(tmp_path, "train")
+
+
+def test_a_row_without_an_image_is_not_called_a_path(tmp_path: Path) -> None:
+    write(tmp_path / "train-0.parquet", "parquet", [{"bytes": None, "path": None}], [0])
+    with pytest.raises(Fault, match=r"got \{'bytes': None, .*\}; write the bytes, or drop the row"):
+        dataset.find("imagenet").split(tmp_path, "train")

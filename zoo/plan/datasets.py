@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.contract.protocol import Protocol
 from pretrain.base.faults import Fault
 from pretrain.data.dataset import find
 from pretrain.data.fingerprint import DataIdentity, Fingerprints, Inventory, of_split
-from pretrain.data.split import Split, require
+from pretrain.data.split import Split, require, require_same_classes
 from zoo.suites.suite import Reference, Suite
 
 
@@ -36,6 +36,13 @@ class Datasets:
     def identity(self, reference: Reference) -> DataIdentity:
         """What a key needs of a split. Raises Fault."""
         return self._remembered(self._key(reference), lambda: of_split(self.split(reference)))
+
+    def require_same_classes(self, read: Mapping[str, Reference]) -> None:
+        """Raises Fault (data-corrupt) where the labels of the splits of these roles mean other classes. What
+        is remembered tells that they are the same, and opens none.
+        """
+        if len({self.identity(reference).names for reference in read.values()}) > 1:
+            require_same_classes({role: self.split(reference) for role, reference in read.items()})
 
     def _key(self, reference: Reference) -> str:
         folder = reference if isinstance(reference, Path) else self.suite.folder(reference.partition("/")[0])

@@ -56,14 +56,19 @@ def read(path: Path) -> Suite:
         name=path.stem,
         variant=head.variant,
         root=here,
-        data={name: here / folder for name, folder in head.data.items()},
+        data={name: _place(here, folder) for name, folder in head.data.items()},
         images=head.images if is_split else "imagenet/train",
-        image_folder=None if is_split or "images" not in text else here / head.images,
+        image_folder=None if is_split or "images" not in text else _place(here, head.images),
         overrides={name: flat(table) for name, table in tables.items()},
         protocols=None if head.protocols is None else tuple(head.protocols),
         beside=tuple(head.beside),
-        exclude=None if head.exclude is None else here / head.exclude,
+        exclude=None if head.exclude is None else _place(here, head.exclude),
     )
+
+
+def _place(here: Path, text: str) -> Path:
+    """A path as a suite file says it: absolute, below the home folder as `~/x`, or beside the file."""
+    return here / (Path(text).expanduser() if text.startswith("~/") else text)
 
 
 def _toml(path: Path) -> dict[str, Any]:
