@@ -57,7 +57,7 @@ def test_hours_of_supervised_training_by_hand() -> None:
     assert found.seconds == pytest.approx(seen / 22_059)
     assert found.parts["reading"] == pytest.approx(seen * 1.802e-3 / 104, rel=1e-3)
     assert found.binds == "network"
-    few = hours.pretraining(recipe, IMAGENET, devices.named("8xh100", cores=16))
+    few = hours.pretraining(recipe, IMAGENET, devices.named("8xh100", 16))
     assert few is not None
     assert few.binds == "reading"
     assert few.seconds == pytest.approx(seen * 1.802e-3 / 8, rel=1e-3)

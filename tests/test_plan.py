@@ -14,7 +14,7 @@ from tests.planned import PROTOCOLS, changed, finish, jobs, plan, pretend, reque
 from zoo import models
 from zoo.plan.changes import changes
 from zoo.plan.planner import Planner
-from zoo.show.plan import reason
+from zoo.show.plan import reason, without_number
 from zoo.store import Store
 from zoo.suites.suite import Reference, Suite, Trained
 
@@ -100,6 +100,8 @@ def test_a_recipe_that_does_not_fit_its_data_fails_in_the_plan(suite: Suite, tmp
     assert "a batch of 500 is more than the 12 images; lower 'batch_size'" in reason(few)
     many = jobs(changed(suite, "odc", batch_size=4, clusters=13), tmp_path)["pretrain"]
     assert "13 clusters need at least as many images, not 12" in reason(many)
+    told = without_number(plan(changed(suite, "odc", batch_size=500), tmp_path))
+    assert told == [f"failed: odc pretrain: {reason(few)}"]  # its benchmarks fail with it
 
 
 def test_keys_hold_what_decides_a_number_and_not_its_name(suite: Suite) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.contract.protocol import version
+from pretrain.base import cores
 from pretrain.base.faults import Fault
 from zoo import clean, compare, gate, hours, logs, report, serve
 from zoo.clusters import commands as clusters
@@ -153,6 +154,7 @@ def main() -> None:
     """Entry point of the `zoo` script."""
     listen()
     with one_sentence():
+        cores.bind()
         app()
 
 

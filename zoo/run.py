@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pretrain.base import cores
 from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
 from zoo.engines import engine as engines
@@ -125,6 +126,11 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
         planner = Planner(planner.request)
         plan = planner.plan()
     display.jobs = len(plan)
+    if _first() and any(job.runs(orders.again) for job in plan):  # before hours are spent on the others
+        for line in plans.without_number(job for job in plan if not job.runs(orders.again)):
+            display.line(line)
+    if _first() and (said := cores.sentence()):
+        display.line(said)
     if _first() and (said := crowded(os.getloadavg()[0], os.cpu_count() or 1, os.environ)):
         display.line(said)
     if _first() and (machine := devices.at_hand(orders.gpus)) is not None:
@@ -173,15 +179,15 @@ def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display
     return not drawn
 
 
-def crowded(load: float, cores: int, environment: Mapping[str, str]) -> str:
+def crowded(load: float, there: int, environment: Mapping[str, str]) -> str:
     """What to do where others keep the cores busy, '' where they do not.
 
     Threads that wait for one another stand still while one of them waits for a core: with two threads on two
     cores that four others use, training was 30 times slower than with one.
     """
-    if load < cores or "OMP_NUM_THREADS" in environment:
+    if load < there or "OMP_NUM_THREADS" in environment:
         return ""
-    said = f"{load:.0f} processes are at work on {cores} cores: OMP_NUM_THREADS=1 may be many times faster"
+    said = f"{load:.0f} processes are at work on {there} cores: OMP_NUM_THREADS=1 may be many times faster"
     return f"{said} (training with another number of threads gives other digits)"
 
 
@@ -195,6 +201,7 @@ def main() -> None:
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(context_settings=HELP)(run)
     with one_sentence():
+        cores.bind()
         single()
 
 

@@ -14,6 +14,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from pretrain.base import cores
+
 Made = TypeVar("Made")
 Key = tuple[int, int, int]  # epoch, sample id, its occurrence in the epoch
 MOST = 64  # processes of one loader
@@ -24,9 +26,9 @@ BYTES_UNDER_WAY = 1 << 30  # of views in shared memory, per process that trains
 
 
 def count() -> int:
-    """Workers for this process: its share of the cores that it may run on, less the one that trains."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST, cores // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) - 1))
+    """Workers for this process: its share of the cores that may be used, less the one that trains."""
+    ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, min(MOST, cores.usable() // ranks - 1))
 
 
 def images_per_unit(image_bytes: int) -> int:

@@ -94,7 +94,8 @@ class Scheduled(Adaptive):
             said = f"the rate would never drop at {late}, beyond the {self.epochs} epochs"
             raise ValueError(f"schedule.milestones: {said}; set both")
         if (first := before_cosine(self.schedule)) > self.epochs:
-            raise ValueError(f"schedule.warmup: {first} epochs are more than the {self.epochs} there are")
+            said = f"{first} epochs are more than the {self.epochs} there are"
+            raise ValueError(f"schedule.warmup: {said}; set both")
 
     def follow(self, body: dict[str, Any], touched: frozenset[str]) -> list[str]:
         """Of new epochs alone: milestones in proportion to those before."""

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from benchmarks.contract.result import Result
-from pretrain.base import files, process
+from pretrain.base import cores, files, process
 from pretrain.base.faults import Fault
 from zoo.jobs import record
 from zoo.plan.job import Job
@@ -63,6 +63,7 @@ def main(path: Path) -> int:
     ok. Under torchrun all ranks do, the first records.
     """
     process.follow_parent()
+    cores.bind()
     import torch
 
     from pretrain.base import dist

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.contract.result import readable
-from pretrain.base import process
+from pretrain.base import cores, process
 from pretrain.base.lease import lease
 from zoo.engines import child
 from zoo.engines.engine import Orders
@@ -81,7 +81,7 @@ def _carry_out(
                     plan = planner.after(job, plan)
                     continue
                 gpus = [free.pop(0) for _ in range(wanted(job, slots))]
-                running.append(_start(job, plan, gpus, held, orders.again, display))
+                running.append(_start(job, plan, gpus, len(slots), held, orders, display))
             for one in [one for one in running if one.child.code is not None]:
                 running.remove(one)
                 free += one.gpus
@@ -96,13 +96,16 @@ def _carry_out(
     return plan
 
 
-def _start(job: Job, plan: Plan, gpus: list[str], held: ExitStack, again: bool, display: Display) -> Running:
+def _start(
+    job: Job, plan: Plan, gpus: list[str], slots: int, held: ExitStack, orders: Orders, display: Display
+) -> Running:
     request = plan.request
-    if again:
+    if orders.again:
         child.clear(job)
     path = child.write(job, request.suite, request.store)
     log = request.store.log(job.label)
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
+    environment |= cores.share(len(gpus), slots)
     argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
     before = _digest(job)
     display.started(job, log)

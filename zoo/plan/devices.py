@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pretrain.base import cores
 from pretrain.base.faults import Fault, unknown
 from zoo.plan import flops
 
@@ -111,8 +112,8 @@ class Machine:
         return f"{self.count} x {self.device.name}"
 
 
-def named(text: str, cores: int = 0) -> Machine:
-    """The machine that `8xh100` or `a100` says; cores: 0 for what stands beside these devices as a rule.
+def named(text: str, beside: int = 0) -> Machine:
+    """The machine that `8xh100` or `a100` says; beside: its cores, 0 for those that such a machine has.
 
     Raises Fault on another device.
     """
@@ -122,20 +123,20 @@ def named(text: str, cores: int = 0) -> Machine:
         raise unknown("device", name, DEVICES, "--on")
     if not devices:
         raise Fault("bad-config", f"--on {text} has no device; say how many, as in 8x{name}")
-    return Machine(DEVICES[name], devices, cores or devices * DEVICES[name].cores)
+    return Machine(DEVICES[name], devices, beside or devices * DEVICES[name].cores)
 
 
 def at_hand(gpus: int) -> Machine | None:
     """This machine with as many of its GPUs as will be used (0: one, if there is any); None where its GPU is
     none of those above.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = cores.usable()
     if (card := _card()) is None:
         threads = os.environ.get("OMP_NUM_THREADS", "")
-        return Machine(DEVICES[CPU], int(threads) if threads.isdecimal() and int(threads) else cores, cores)
+        return Machine(DEVICES[CPU], int(threads) if threads.isdecimal() and int(threads) else there, there)
     found = of_driver(card)
     together = max(gpus, int(os.environ.get("WORLD_SIZE", "1")), 1)
-    return None if found is None else Machine(found, together, cores)
+    return None if found is None else Machine(found, together, there)
 
 
 def of_driver(name: str) -> Device | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -67,16 +68,25 @@ def summary(plan: Plan) -> None:
     """What became of a plan: counts, every failure with its reason, where to look."""
     counts = Counter(job.state for job in plan)
     print(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]), file=sys.stderr)
-    untrained = {(job.entry.name, job.seed) for job in plan if job.protocol is None and job.state == "failed"}
-    for job in plan:
-        if job.state == "failed" and (
-            job.protocol is None or (job.entry.name, job.model_seed) not in untrained
-        ):
-            print(f"  failed: {job.label}: {reason(job)}", file=sys.stderr)
-    skipped = Counter(reason(job) for job in plan if job.state == "skip")
-    for why, jobs in skipped.items():
-        print(f"  skipped: {jobs} {'job' if jobs == 1 else 'jobs'}: {why}", file=sys.stderr)
+    for line in without_number(plan):
+        print(f"  {line}", file=sys.stderr)
     print(f"tables: {plan.request.store.tables}", file=sys.stderr)
+
+
+def without_number(jobs: Iterable[Job]) -> list[str]:
+    """Which jobs have failed, but for benchmarks of failed pretrainings, and why others are skipped."""
+    every = list(jobs)
+    untrained = {
+        (job.entry.name, job.seed) for job in every if job.protocol is None and job.state == "failed"
+    }
+    failed = [
+        f"failed: {job.label}: {reason(job)}"
+        for job in every
+        if job.state == "failed"
+        and (job.protocol is None or (job.entry.name, job.model_seed) not in untrained)
+    ]
+    skipped = Counter(reason(job) for job in every if job.state == "skip")
+    return failed + [f"skipped: {n} {'job' if n == 1 else 'jobs'}: {why}" for why, n in skipped.items()]
 
 
 def reason(job: Job) -> str:
