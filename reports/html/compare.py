@@ -8,6 +8,7 @@ from pretrain.base.faults import printable
 from pretrain.base.settings import lines
 from reports.html.grid import Grid
 from reports.html.places import Places, filed
+from reports.tables.alike import word
 from reports.tables.cells import NAME, Cell, Row
 from reports.view import pretraining
 
@@ -15,7 +16,9 @@ SETTINGS = 300  # of a model
 
 
 def data(grid: Grid, places: Places) -> dict[str, Any]:
-    """JSON of the page. cells: per column text, unrounded value and link, null where nobody asked for it."""
+    """JSON of the page. cells: per column text, link, unrounded value and a word that is the same where
+    values may be compared; null where nobody asked for it.
+    """
     parts = [(sheet, part) for sheet in grid.sheets for part in sheet.parts]
     columns = [
         {
@@ -27,10 +30,15 @@ def data(grid: Grid, places: Places) -> dict[str, Any]:
         for _, part in parts
         for i, (protocol, column) in enumerate(part.columns)
     ]
-    models = [
-        _model(row, [c for _, part in parts for c in part.cells[i]], places)
-        for i, row in enumerate(grid.rows)
-    ]
+    models = []
+    for i, row in enumerate(grid.rows):
+        words = {protocol.name: word(row, protocol) for _, part in parts for protocol, _ in part.columns}
+        cells = [
+            _cell(cell, words[protocol.name], places)
+            for _, part in parts
+            for cell, (protocol, _) in zip(part.cells[i], part.columns, strict=True)
+        ]
+        models.append(_model(row, cells))
     return {"columns": columns, "models": models}
 
 
@@ -38,14 +46,14 @@ def _better(cells: list[Cell]) -> str:
     return next((cell.better for cell in cells if cell.better), "")
 
 
-def _model(row: Row, cells: list[Cell], places: Places) -> dict[str, Any]:
+def _model(row: Row, cells: list[dict[str, Any] | None]) -> dict[str, Any]:
     record = pretraining(row)
     settings = record.protocol.get("settings") if record else None
     return {
         "key": filed(row.model),
         "name": printable(row.model, NAME),
         "set": dict(_setting(*one) for one in list(lines(settings))[:SETTINGS]) if settings else {},
-        "cells": [_cell(cell, places) for cell in cells],
+        "cells": cells,
     }
 
 
@@ -53,8 +61,8 @@ def _setting(path: str, value: Any) -> tuple[str, str]:
     return printable(path, NAME), printable(str(value), NAME)
 
 
-def _cell(cell: Cell, places: Places) -> dict[str, Any] | None:
+def _cell(cell: Cell, alike: str, places: Places) -> dict[str, Any] | None:
     if cell.link is None:
         return None
     made: dict[str, Any] = {"t": printable(cell.text, NAME), "h": places.record(cell.link)}
-    return made if cell.value is None else {**made, "v": cell.value}
+    return made if cell.value is None else {**made, "v": cell.value, "r": alike}

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.result import Result
 from benchmarks.contract.table import Column
+from pretrain.base.identity import digest
 from pretrain.base.settings import lines
 from reports.records import fingerprint, rule
 from reports.tables.cells import Cell, Missing, Row, cell
@@ -75,6 +76,14 @@ def differing(first: Sequence[Result], other: Sequence[Result], parts: Sequence[
     if not said and counts[0] != counts[1]:
         said = [f"scored on {counts[0]} or {counts[1]} samples"]
     return "; ".join(said)
+
+
+def word(row: Row, protocol: Protocol) -> str:
+    """The same for models whose numbers of a protocol may be compared; '' where a model's seeds may not."""
+    records = _records(row, protocol)
+    known = {digest(_identity(record, PARTS)) for record in records}
+    counts = sorted({score.n for record in records for score in record.metrics})
+    return digest([*known, counts])[:8] if len(known) == 1 else ""
 
 
 def _identity(record: Result, parts: Sequence[str]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from pretrain.base.settings import changed
 from reports.html.live import Live
 from reports.html.site import write
-from tests.reports.store import CARD, PAPER, benchmark, pretraining, view
+from tests.reports.store import CARD, PAPER, another, benchmark, pretraining, view
 from tests.reports.test_html_pictures import every, keep
 from zoo.serve import server
 
@@ -199,6 +200,25 @@ def test_two_models_are_compared_with_differences_and_settings(site: Path, brows
     assert "numbers in common" in browser.run("return document.querySelector('#said').textContent")
     assert browser.run("return window.owned") is None
     assert browser.console() == []
+
+
+def test_numbers_that_were_not_measured_alike_have_no_difference(tmp_path: Path, browser: Browser) -> None:
+    warm = another(KNN, settings=changed(KNN.settings, temperature=0.2))
+    for model, value, protocol in (("odc", 50.0, KNN), ("random", 40.0, KNN), ("swav", 60.0, warm)):
+        benchmark(tmp_path, protocol, {"k10_top1": value}, model=model)
+    write(view(tmp_path), tmp_path / "site", tmp_path)
+    script = (
+        "return [document.querySelector('#compared tbody tr').lastChild.textContent,"
+        "document.querySelector('#said').textContent]"
+    )
+    browser.open(tmp_path / "site" / "compare.html", "#a=odc&b=random")
+    assert browser.run(script)[0] == "−10.0"
+    browser.go("about:blank")
+    browser.open(tmp_path / "site" / "compare.html", "#a=odc&b=swav")
+    cell, said = browser.run(script)
+    assert cell == "not alike"
+    assert said.startswith("0 numbers in common")
+    assert said.endswith("1 were not measured alike; zoo compare says why.")
 
 
 def test_every_page_opens_without_a_word_on_the_console_and_every_link_leads_somewhere(

@@ -119,11 +119,14 @@
       if (one?.v !== undefined) made.dataset.v = one.v;
       return made;
     };
+    const bothKnown = (one, other) => one?.v !== undefined && other?.v !== undefined;
+    const comparable = (one, other) => bothKnown(one, other) && one.r !== "" && one.r === other.r;
     const difference = (one, other, column) => {
-      const known = one?.v !== undefined && other?.v !== undefined;
+      const known = comparable(one, other);
       const value = known ? other.v - one.v : 0;
       const digits = value.toFixed(column.digits).replace("-", "−");
-      const said = known ? (value > 0 ? `+${digits}` : digits) : "";
+      const apart = bothKnown(one, other) ? "not alike" : ""; // another rule or other data, as `zoo compare` says
+      const said = known ? (value > 0 ? `+${digits}` : digits) : apart;
       const made = element("td", said);
       const rounded = known ? Number(value.toFixed(column.digits)) : 0;
       const good = rounded * (column.better === "lower" ? -1 : 1);
@@ -139,19 +142,21 @@
       }
       const body = find("compared").tBodies[0];
       body.replaceChildren();
-      let [better, worse, count] = [0, 0, 0];
+      let [better, worse, count, apart] = [0, 0, 0, 0];
       columns.forEach((column, i) => {
         const [x, y] = [one.cells[i], other.cells[i]];
-        const known = x?.v !== undefined && y?.v !== undefined;
-        if (both.checked ? !known : !x && !y) return;
+        const known = comparable(x, y);
+        if (both.checked ? !bothKnown(x, y) : !x && !y) return;
         const [cell, good] = difference(x, y, column);
         count += known ? 1 : 0;
+        apart += bothKnown(x, y) && !known ? 1 : 0;
         better += known && column.better && good > 0 ? 1 : 0;
         worse += known && column.better && good < 0 ? 1 : 0;
         line(body, [element("th", column.where), element("td", column.name), number(x), number(y), cell]);
       });
+      const rest = apart ? ` ${apart} were not measured alike; zoo compare says why.` : "";
       find("said").textContent =
-        `${count} numbers in common: the second model is better in ${better}, worse in ${worse}.`;
+        `${count} numbers in common: the second model is better in ${better}, worse in ${worse}.${rest}`;
       const settings = find("differing").tBodies[0];
       settings.replaceChildren();
       for (const name of [...new Set([...Object.keys(one.set), ...Object.keys(other.set)])].sort()) {
