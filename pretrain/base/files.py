@@ -23,6 +23,8 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
         try:
             with _full_disk(path):
                 save(aside)
+            if path.exists():  # whoever may read and write the file still may
+                shutil.copymode(path, aside)
             flush(aside)
             os.replace(aside, path)
             flush(path.parent)
@@ -82,8 +84,9 @@ def explained(path: Path) -> Iterator[None]:
             said = f"no space to write {path} ({free} MiB free); free some and run again"
             raise Fault("disk-full", said) from error
         why = "no permission" if isinstance(error, PermissionError) else error.strerror or str(error)
-        where = error.filename or path
-        raise Fault("bad-config", f"cannot write {where}: {why}; choose another folder with --out") from error
+        where = path if str(error.filename or "").endswith(".part") else error.filename or path
+        said = f"cannot write {where}: {why}; make that possible or choose another place (--out)"
+        raise Fault("bad-config", said) from error
 
 
 def _existing(path: Path) -> Path:

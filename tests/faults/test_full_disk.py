@@ -126,7 +126,8 @@ def test_a_command_on_a_full_disk_is_exit_6_and_goes_on_once_there_is_room(
 def test_a_read_only_share_is_said(small: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
     with pytest.raises(
-        Fault, match=r"cannot write .*[Rr]ead-only file system; choose another folder with --out"
+        Fault,
+        match=r"cannot write .*/new: [Rr]ead-only file system; make that possible or choose another place",
     ):
         files.write_text(small / "new", "text")
 

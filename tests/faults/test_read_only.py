@@ -66,5 +66,5 @@ def test_a_finished_zoo_is_read_and_nothing_is_written(
 def test_what_is_to_be_computed_there_is_refused_before_any_work(suite: Path, share: Path) -> None:
     done = commands.zoo(suite, "run", "odc", "--all-benchmarks", out=share)
     assert done.returncode == 2
-    assert "Read-only file system; choose another folder with --out" in done.stderr
+    assert "Read-only file system; make that possible or choose another place" in done.stderr
     assert "started" not in done.stderr
