@@ -18,7 +18,7 @@ SMALL: dict[str, tuple[str, ...]] = {
     "feeding": ("--n", "64", "--rounds", "2"),
     "kmeans": ("--n", "20000", "--k", "1000", "--iterations", "5"),
     "knn": ("--n", "20000", "--queries", "500"),
-    "linear": ("--arch", "resnet10_narrow", "--size", "32", "--batch", "64", "--repeats", "3"),
+    "linear": ("--arch", "resnet10_narrow", "--size", "32", "--batch", "64", "--classes", "10"),
     "odc_memory": ("--images", "100000", "--clusters", "1000"),
     "semi": ("--images", "32"),
     "svm": ("--n", "400", "--d", "512", "--classes", "5", "--ks", "1", "8"),
