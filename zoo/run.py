@@ -39,7 +39,7 @@ from zoo.options import (
     Tracker,
 )
 from zoo.plan import devices, hours, space
-from zoo.plan.job import Plan
+from zoo.plan.job import Job, Plan
 from zoo.plan.planner import Planner
 from zoo.request import Request, asked, resolve, with_known
 from zoo.show import hours as times
@@ -127,7 +127,7 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
         plan = planner.plan()
     display.jobs = len(plan)
     if _first() and any(job.runs(orders.again) for job in plan):  # before hours are spent on the others
-        for line in plans.without_number(job for job in plan if not job.runs(orders.again)):
+        for line in plans.without_number(job for job in plan if _amiss(job, orders.again)):
             display.line(line)
     if _first() and (said := cores.sentence()):
         display.line(said)
@@ -141,6 +141,14 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
         said = space.sentence(plan, planner.datasets, orders.again)
         display.line(f"the disk may be too small: {said}; free some, or choose another folder with --out")
     return planner, plan
+
+
+def _amiss(job: Job, again: bool) -> bool:
+    """Whether a job will give no number for a reason that can be mended; that raw pixels have no layers to
+    detect with cannot.
+    """
+    unfit = job.state == "skip" and job.why is not None and job.why.reason == "bad-config"
+    return not job.runs(again) and job.state != "done" and not unfit
 
 
 def _keeper(planner: Planner) -> Callable[[], None]:
