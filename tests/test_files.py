@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from pretrain.base import files
+
+
+@pytest.fixture(params=[0o022, 0o002, 0o077])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o600, 0o444])
@@ -17,3 +28,9 @@ def test_a_file_that_is_written_anew_keeps_its_mode(mode: int, tmp_path: Path) -
     files.write_text(page, "new")
     assert page.read_text() == "new"
     assert page.stat().st_mode & 0o777 == mode
+
+
+def test_a_new_file_is_as_the_umask_says_whoever_writes_it(umask: int, tmp_path: Path) -> None:
+    files.write(tmp_path / "w.safetensors", lambda aside: save_file({"w": torch.zeros(2)}, aside))
+    files.write_text(tmp_path / "page.md", "new")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~umask}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,16 +16,19 @@ from pretrain.base.faults import Fault
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Calls save(temporary path), flushes, renames to `path`.
-    Raises Fault on a full disk or missing rights.
+    Whoever may read the file still may; a new one is as the umask says. Raises Fault on a full disk or
+    missing rights.
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with _full_disk(path):
+                aside.touch()
+                mode = (path if path.exists() else aside).stat().st_mode
                 save(aside)
-            if path.exists():  # whoever may read and write the file still may
-                shutil.copymode(path, aside)
+            if aside.stat().st_mode != mode:  # safetensors' writer keeps a file to its owner
+                aside.chmod(stat.S_IMODE(mode))
             flush(aside)
             os.replace(aside, path)
             flush(path.parent)
