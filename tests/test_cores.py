@@ -23,7 +23,8 @@ V1 = Path("/sys/fs/cgroup/cpu")
 @pytest.fixture(autouse=True)
 def free(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (cores.VARIABLE, cores.THREADS, "LOCAL_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "1")  # so that what a test sets is undone
+        monkeypatch.delenv(name)
 
 
 def tree(folder: Path, listed: str, files: dict[str, str]) -> int | None:
@@ -107,6 +108,14 @@ def test_a_number_of_threads_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(cores.THREADS, "7")
     cores.bind()
     assert os.environ[cores.THREADS] == "7"
+
+
+def test_ranks_share_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "runnable", lambda: 64)
+    monkeypatch.setenv(cores.VARIABLE, "8")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    cores.bind()
+    assert os.environ[cores.THREADS] == "2"
 
 
 def test_without_a_bound_nothing_is_set_or_said(monkeypatch: pytest.MonkeyPatch) -> None:

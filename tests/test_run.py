@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.contract import result
 from tests import golden, scenes
+from tests.faults import commands
 from zoo.suites.suite import FLOORS
 
 pytestmark = pytest.mark.slow  # whole commands, a process each
@@ -234,3 +235,11 @@ def test_nothing_but_missing_data_is_exit_4(tmp_path: Path) -> None:
     done = zoo("run", "odc", "--all-benchmarks", "--suite", "paper", home=tmp_path)
     assert done.returncode == 4
     assert "expected layout" in done.stdout
+
+
+def test_what_cannot_run_is_said_before_the_rest(tmp_path: Path) -> None:
+    own = commands.suite(tmp_path, per_class=2, batch_size=500)
+    done = commands.zoo(own, "run", "odc", "random", "--all-benchmarks")
+    first, *rest = done.stderr.splitlines()
+    assert "failed: odc pretrain: bad-config" in first
+    assert any("random clustering: done" in line for line in rest)

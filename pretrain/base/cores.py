@@ -90,7 +90,8 @@ def bind() -> None:
     follows the machine's load: another number of threads gives other last digits.
     """
     if (cores := usable()) < runnable():
-        os.environ.setdefault(THREADS, str(cores))
+        ranks = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        os.environ.setdefault(THREADS, str(max(1, cores // ranks)))
 
 
 def sentence() -> str:

@@ -30,9 +30,10 @@ def data(grid: Grid, places: Places) -> dict[str, Any]:
         for _, part in parts
         for i, (protocol, column) in enumerate(part.columns)
     ]
+    protocols = {protocol.name: protocol for _, part in parts for protocol, _ in part.columns}
     models = []
     for i, row in enumerate(grid.rows):
-        words = {protocol.name: word(row, protocol) for _, part in parts for protocol, _ in part.columns}
+        words = {name: word(row, protocol) for name, protocol in protocols.items()}
         cells = [
             _cell(cell, words[protocol.name], places)
             for _, part in parts

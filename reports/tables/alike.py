@@ -24,7 +24,7 @@ def numbers(rows: Sequence[Row], columns: Sequence[tuple[Protocol, Column]]) -> 
     """The cells of models in columns, the best of each marked; grey and not in the running are those that
     were measured by another rule than most.
     """
-    other = {protocol.name: odd(rows, protocol) for protocol, _ in columns}
+    other = {name: odd(rows, protocol) for name, protocol in {p.name: p for p, _ in columns}.items()}
     grid = [[_cell(row, *column, row.model in other[column[0].name]) for column in columns] for row in rows]
     return marked(rows, grid)
 

@@ -34,7 +34,7 @@ def _column(cells: list[Cell], floor: int | None) -> list[Cell]:
         -c.value if c.better == "lower" else c.value for c in running if c.value is not None and c.better
     ]
     top = max(values) if len(values) > 1 else None
-    base = cells[floor].value if floor is not None and cells[floor] in running else None
+    base = cells[floor].value if floor is not None and cells[floor].mark != "grey" else None
     return [_cell(c, top, None if i == floor else base) for i, c in enumerate(cells)]
 
 

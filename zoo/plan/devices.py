@@ -132,7 +132,7 @@ def at_hand(gpus: int) -> Machine | None:
     """
     there = cores.usable()
     if (card := _card()) is None:
-        threads = os.environ.get("OMP_NUM_THREADS", "")
+        threads = os.environ.get(cores.THREADS, "")
         return Machine(DEVICES[CPU], int(threads) if threads.isdecimal() and int(threads) else there, there)
     found = of_driver(card)
     together = max(gpus, int(os.environ.get("WORLD_SIZE", "1")), 1)
