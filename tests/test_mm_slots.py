@@ -48,19 +48,13 @@ def test_the_local_engine_leases_what_is_computed_together_every_gpu(
     assert local.launcher(job(protocol), slots[:1]) == []
 
 
-def test_jobs_for_every_gpu_wait_for_those_for_one(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = replace(request(suite, tmp_path / "home"), trials=(Trial(MODEL, 0, (0,)),))
-    order = (BOXES, ALONE, MASKS, CLUSTERING)
-    jobs = [
-        replace(job(p), folder=tmp_path / p.name, identity={"p": p.name, "data": {}}, note="not computed yet")
-        for p in order
-    ]
-    waiting: list[str] = []
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The GPUs of every process that was started on two of them; each ends at once."""
+    gpus = list[str]()
 
     def begin(argv: Sequence[str], log: Path, env: Mapping[str, str], **_: Any) -> process.Child:
-        waiting.append(env["CUDA_VISIBLE_DEVICES"])
+        gpus.append(env["CUDA_VISIBLE_DEVICES"])
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
         return process.Child(subprocess.Popen(["true"]), log, datetime.now(UTC))
@@ -69,5 +63,26 @@ def test_jobs_for_every_gpu_wait_for_those_for_one(
     monkeypatch.setattr(child, "write", lambda job, suite, store: job.folder / child.JOB)
     monkeypatch.setattr(Planner, "judged_again", lambda self, job, plan: job)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    return gpus
+
+
+def test_jobs_for_every_gpu_wait_for_those_for_one(suite: Suite, tmp_path: Path, begun: list[str]) -> None:
+    asked = replace(request(suite, tmp_path / "home"), trials=(Trial(MODEL, 0, (0,)),))
+    order = (BOXES, ALONE, MASKS, CLUSTERING)
+    jobs = [
+        replace(job(p), folder=tmp_path / p.name, identity={"p": p.name, "data": {}}, note="not computed yet")
+        for p in order
+    ]
     local.run(Plan(asked, tuple(jobs)), Planner(asked), Orders(gpus=2), Display(len(jobs)))
-    assert [sorted(gpus.split(",")) for gpus in waiting] == [["0"], ["1"], ["0", "1"], ["0", "1"]]
+    assert [sorted(gpus.split(",")) for gpus in begun] == [["0"], ["1"], ["0", "1"], ["0", "1"]]
+
+
+def test_two_jobs_with_one_key_run_one_after_the_other(
+    suite: Suite, tmp_path: Path, begun: list[str]
+) -> None:
+    """A file under two names: the same numbers, a record of each, one lease."""
+    asked = replace(request(suite, tmp_path / "home"), trials=(Trial(MODEL, 0, (0,)),))
+    one = replace(job(ALONE), identity={"p": "alone", "data": {}}, folder=tmp_path / "one")
+    other = replace(one, entry=replace(MODEL, name="other"), folder=tmp_path / "other")
+    local.run(Plan(asked, (one, other)), Planner(asked), Orders(gpus=2), Display(2))
+    assert len(begun) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pretrain.base.faults import Fault
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
+from pretrain.train.adapt import for_images
 from tests import scenes
 from tests.planned import changed, finish, jobs, plan, pretend, request
 from zoo import request as requests
@@ -28,7 +30,7 @@ from zoo.show import tables
 from zoo.show.plan import reason
 from zoo.show.progress import Display
 from zoo.suites import builtin
-from zoo.suites.suite import Suite
+from zoo.suites.suite import Entry, Given, Suite, Trained, recipes
 
 NO_ORDERS = Orders()
 
@@ -85,6 +87,10 @@ def test_an_engine_starts_what_is_not_done_and_nothing_without_weights(suite: Su
         ("import os; os.kill(os.getpid(), 9)", "killed: its process was killed by signal 9 (SIGKILL)"),
         ("raise SystemExit(143)", "killed: its process was killed by signal 15 (SIGTERM)"),
         ("raise SystemExit(7)", "worker-crash: its process ended with exit code 7"),
+        (
+            "raise SystemExit(6)",
+            "disk-full: its process found no space on the disk (free some and run again)",
+        ),
     ],
 )
 @pytest.mark.case(18)
@@ -107,7 +113,24 @@ def test_a_job_survives_its_file(suite: Suite, tmp_path: Path) -> None:
             continue
         read, of, store = child.read(child.write(job, suite, request(suite, tmp_path).store))
         assert (read.key, read.name, read.seed, read.path) == (job.key, job.name, job.seed, job.path)
-        assert (of, store.home) == (suite, tmp_path)
+        assert (of, store.home, read.entry.name) == (suite, tmp_path, job.entry.name)
+        if isinstance(job.entry, Trained):
+            assert read.entry == replace(job.entry, notes=())
+
+
+PHOTOS = for_images(recipes("odc")["photos"][0], 100)[0]
+
+
+@pytest.mark.parametrize(
+    "entry", [Trained("mine", "odc", PHOTOS), Given("theirs"), Given("w", Path("/w.pth"))]
+)
+def test_a_model_that_the_suite_does_not_know_survives_too(
+    entry: Entry, suite: Suite, tmp_path: Path
+) -> None:
+    """Under a name of its own, adapted to its images, or with weights that somebody gave, now or earlier."""
+    finish(suite, tmp_path)
+    job = replace(plan(suite, tmp_path).jobs[-1], entry=entry)
+    assert child.read(child.write(job, suite, request(suite, tmp_path).store))[0].entry == entry
 
 
 def test_wrong_data_fail_a_job_that_missing_data_would_skip(suite: Suite, tmp_path: Path) -> None:

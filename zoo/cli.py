@@ -9,7 +9,7 @@ import typer
 
 from benchmarks.contract.protocol import version
 from pretrain.base import cores
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, printable
 from zoo import clean, compare, gate, hours, logs, report, serve
 from zoo.clusters import commands as clusters
 from zoo.engines import slurm_queue
@@ -97,9 +97,15 @@ def plan(
 @app.command()
 def status(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, json: AsJson = False) -> None:
     """What has been computed for the models in a suite's folder, and what is stale, failed or missing."""
-    request = everything(suite, out, sets or [])
-    plans.show(Planner(request).plan(), as_json=json)
-    for line in slurm_queue.lines(request.store.home):
+    queued = slurm_queue.lines(builtin.home(suite, out))
+    try:
+        plans.show(Planner(everything(suite, out, sets or [])).plan(), as_json=json)
+    except Fault as fault:
+        if not queued or fault.reason != "data-missing":
+            raise
+        if json:  # no model has a record yet, and the first is in the queue
+            print("[]")
+    for line in queued:
         print(line, file=sys.stderr)
 
 
@@ -111,8 +117,13 @@ def cancel(
     out: Out = None,
 ) -> None:
     """Take jobs of a suite out of SLURM's queue; what waits for them gets the reason."""
-    for seen in slurm_queue.cancel(builtin.home(suite, out), model, benchmark):
+    home = builtin.home(suite, out)
+    taken = slurm_queue.cancel(home, model, benchmark)
+    for seen in taken:
         print(seen)
+    if not taken:
+        whose = " ".join(filter(None, (model, benchmark))) or "this suite"
+        print(f"nothing to cancel: no job of {printable(whose)} is in the queue of {home}", file=sys.stderr)
 
 
 @app.command()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import deque
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -36,13 +38,38 @@ def command(
     """The log of a job: the end of it, all of it, or as it grows."""
     path = find(Store(home(suite, out)), model, benchmark, seed)
     print(path, file=sys.stderr)
-    with path.open(encoding="utf-8", errors="replace") as file:
+    file = _opened(path)
+    try:
         kept = deque(file, maxlen=lines or None)
         sys.stdout.write("".join(kept))
+        sys.stdout.flush()
         while follow:
-            sys.stdout.write(file.readline() or "")
+            file = _followed(file, path)
+            line = file.readline()
+            sys.stdout.write(line)
             sys.stdout.flush()
-            time.sleep(0 if file.tell() < path.stat().st_size else POLL_SECONDS)
+            time.sleep(0 if line else POLL_SECONDS)
+    finally:
+        file.close()
+
+
+def _opened(path: Path) -> TextIOWrapper:
+    return path.open(encoding="utf-8", errors="replace")
+
+
+def _followed(file: TextIOWrapper, path: Path) -> TextIOWrapper:
+    """The log to go on with: a job that is started again empties it, or writes another in its place."""
+    try:
+        now = path.stat()
+        if now.st_ino != os.fstat(file.fileno()).st_ino:
+            new = _opened(path)
+            file.close()
+            return new
+    except OSError:  # gone for a moment
+        return file
+    if now.st_size < os.lseek(file.fileno(), 0, os.SEEK_CUR):
+        file.seek(0)
+    return file
 
 
 def find(store: Store, model: str, benchmark: str, seed: str = "0") -> Path:

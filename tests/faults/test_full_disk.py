@@ -102,6 +102,17 @@ def test_a_full_disk_that_ends_a_command_has_an_exit_code_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.case(13)
+def test_a_process_of_its_own_whose_record_does_not_fit_is_exit_6(small: Path, tmp_path: Path) -> None:
+    suite = commands.suite(tmp_path)
+    filled = ("run", "odc", "--all-benchmarks", "--engine", "local")
+    full = commands.zoo(suite, *filled, out=small)
+    assert full.returncode == 6, full.stderr
+    assert "disk-full" in full.stderr
+    assert "worker-crash" not in full.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.case(13)
 def test_a_command_on_a_full_disk_is_exit_6_and_goes_on_once_there_is_room(
     small: Path, tmp_path: Path
 ) -> None:

@@ -58,11 +58,13 @@ def background() -> Iterator[ThreadPoolExecutor]:
         subprocess.run(["scancel", "--user", getpass.getuser()], check=False)
 
 
-def carried_out(suite: Suite, asked: Allocation, wait: bool = True, seeds: tuple[int, ...] = (0,)) -> Plan:
+def carried_out(
+    suite: Suite, asked: Allocation, wait: bool = True, seeds: tuple[int, ...] = (0,), again: bool = False
+) -> Plan:
     """The plan of ODC, from a home beside its images, as it ended."""
     planner = Planner(planned.request(suite, suite.root / "home", seeds=seeds))
     plan = planner.plan()
-    return slurm.run(plan, planner, Orders(slurm=asked, wait=wait), Display(len(plan)))
+    return slurm.run(plan, planner, Orders(again=again, slurm=asked, wait=wait), Display(len(plan)))
 
 
 def only_pretraining(suite: Suite, **fields: object) -> Suite:
@@ -101,6 +103,18 @@ def test_pretraining_on_two_nodes_then_its_benchmarks_as_one_array(cluster: Path
     assert plan.jobs[0].record is not None
     assert [job.state for job in carried_out(suite, Allocation())] == ["done"] * 4
     assert len(arrays(suite)) == 2  # the same command again submits nothing
+
+
+def test_what_is_done_is_computed_again_on_two_nodes(cluster: Path, suite: Suite) -> None:
+    mine = only_pretraining(suite)
+    asked = Allocation(nodes=2)
+    (first,) = carried_out(mine, asked)
+    (second,) = carried_out(mine, asked, again=True)
+    assert (first.state, second.state) == ("done", "done"), second.why
+    assert first.record is not None
+    assert second.record is not None
+    assert first.record.digest != second.record.digest
+    assert first.record.facts["weights"] == second.record.facts["weights"]
 
 
 def test_a_wrong_partition_is_one_sentence_and_leaves_nothing(cluster: Path, suite: Suite) -> None:

@@ -1,20 +1,28 @@
-"""What of the SLURM engine needs no SLURM: its commands missing, when a requeue is worth it, the logs."""
+"""What of the SLURM engine needs no SLURM: its commands missing or refusing, two jobs with one key, when a
+requeue is worth it, what is shown and cancelled, the logs.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from pretrain.base.faults import Fault
-from zoo import logs
-from zoo.engines import slurm, slurm_queue, slurm_task
-from zoo.engines.engine import Allocation
+from tests import planned
+from zoo import cli, logs
+from zoo.engines import child, slurm, slurm_queue, slurm_task
+from zoo.engines.engine import Allocation, Orders
 from zoo.engines.slurm_queue import Seen, Shape, Task
+from zoo.plan.job import Plan
+from zoo.plan.planner import Planner
+from zoo.show.progress import Display
 from zoo.store import Store
+from zoo.suites.suite import Suite
 
 
 @pytest.fixture
@@ -103,3 +111,163 @@ def test_the_log_of_a_job_is_found_and_printed(tmp_path: Path, capsys: pytest.Ca
 def test_without_logs_the_reason_is_said(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="the inline engine prints on the terminal"):
         logs.find(Store(tmp_path), "odc", "pretrain")
+
+
+class Moves:
+    """In place of sleep: every time another thing happens to the log; Ctrl-C after the last."""
+
+    def __init__(self, *moves: Callable[[], object]) -> None:
+        self.left = list(moves)
+
+    def __call__(self, seconds: float) -> None:
+        if seconds:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left.pop(0)()
+
+
+def test_a_log_is_followed_into_the_run_that_begins_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Store(tmp_path).log("odc pretrain")
+    log.parent.mkdir()
+    log.write_text("the first run\n")
+    again, anew = "again\n", "anew, and longer than all that was there\n"
+    moves = Moves(lambda: log.write_text(again), log.unlink, lambda: log.write_text(anew))
+    monkeypatch.setattr("time.sleep", moves)
+    with pytest.raises(KeyboardInterrupt):
+        logs.command("odc", "pretrain", out=tmp_path, follow=True)
+    assert capsys.readouterr().out == "the first run\n" + again + anew
+
+
+def queue(home: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch, state: str = "PENDING") -> None:
+    """An array in the queue, as squeue would print it."""
+    place = home / "slurm" / "zoo-array"
+    place.mkdir(parents=True)
+    (place / slurm_queue.TASKS).write_text(json.dumps([asdict(task) for task in tasks]))
+    rows = "".join(f"7_{i}|zoo-array|{i}|{state}||Priority\n" for i in range(len(tasks)))
+    command(home.parent / "bin", "squeue", f"printf '{rows}'", monkeypatch)
+
+
+def command(folder: Path, name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command of SLURM's that does what the line says."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+    (folder / name).chmod(0o755)
+    if str(folder) not in os.environ["PATH"]:
+        monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+def test_status_shows_the_queue_before_the_first_model_is_there(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Fault, match="holds no model yet"):
+        cli.status(out=tmp_path / "home")
+    queue(tmp_path / "home", [task], monkeypatch)
+    cli.status(out=tmp_path / "home")
+    line = "odc pretrain: pending (Priority), 7_0\n"
+    assert capsys.readouterr() == ("", line)
+    cli.status(out=tmp_path / "home", json=True)
+    assert capsys.readouterr() == ("[]\n", line)
+
+
+def test_nothing_to_cancel_is_said(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue(tmp_path / "home", [task], monkeypatch)
+    cli.cancel("swav", out=tmp_path / "home")
+    assert "nothing to cancel: no job of swav is in the queue of" in capsys.readouterr().err
+
+
+def files(home: Path) -> dict[Path, bytes]:
+    """All records and weights."""
+    found = [*home.glob("**/result.json"), *home.glob("**/*.safetensors")]
+    return {path: path.read_bytes() for path in found}
+
+
+def carried_out(suite: Suite, orders: Orders) -> Plan:
+    planner = Planner(planned.request(suite, suite.root / "home"))
+    plan = planner.plan()
+    return slurm.run(plan, planner, orders, Display(len(plan)))
+
+
+def test_what_slurm_refuses_costs_nothing_that_was_finished(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned.finish(suite, tmp_path / "home")
+    before = files(tmp_path / "home")
+    assert len(before) == 5
+    command(tmp_path / "bin", "sbatch", "echo invalid partition >&2; exit 1", monkeypatch)
+    with pytest.raises(Fault, match="SLURM refuses the jobs: invalid partition"):
+        carried_out(suite, Orders(again=True, slurm=Allocation(partition="gpus")))
+    assert files(tmp_path / "home") == before
+
+
+def test_a_job_that_is_cancelled_before_it_starts_fails_and_leaves_what_it_was_to_replace(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned.finish(suite, tmp_path / "home")
+    before = files(tmp_path / "home")
+    monkeypatch.setattr(slurm, "POLL_SECONDS", 0.0)
+    command(tmp_path / "bin", "sbatch", "cat >/dev/null; echo 7", monkeypatch)
+    name = "ls $HOME_OF_ZOO/slurm | head -n 1"
+    monkeypatch.setenv("HOME_OF_ZOO", str(tmp_path / "home"))
+    command(tmp_path / "bin", "squeue", f'echo "7_0|$({name})|0|CANCELLED||None"', monkeypatch)
+    only = replace(suite, protocols=())
+    (job,) = carried_out(only, Orders(again=True))
+    assert (job.state, job.why and job.why.reason) == ("failed", "killed")
+    assert files(tmp_path / "home") == before
+
+
+def test_what_is_computed_again_is_cleared_once_where_the_task_first_starts(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned.finish(suite, tmp_path / "home")
+    job = planned.jobs(suite, tmp_path / "home")["pretrain"]
+    assert job.path is not None
+    assert job.weights is not None
+    assert job.record is not None
+    file = child.write(job, suite, Store(tmp_path / "home"))
+    task = Task(job.key, job.label, str(file), str(tmp_path / "log"), job.record.digest, again=True)
+    queue(tmp_path / "home", [task], monkeypatch)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    found = list[bool]()
+
+    def main(path: Path) -> int:
+        assert path.exists()
+        found.append(job.weights is not None and job.weights.exists())
+        planned.pretend(job, suite)
+        return 0
+
+    monkeypatch.setattr(child, "main", main)
+    for _ in range(2):  # as it is requeued: there is a record by now
+        assert slurm_task.run(tmp_path / "home" / "slurm" / "zoo-array") == 0
+    assert found == [False]
+
+
+def test_jobs_of_two_models_with_one_key_are_two_jobs(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = (str(tmp_path / "results" / model / "JOB.json") for model in ("a", "b"))
+    queue(tmp_path / "home", [Task("0123", "a knn", one, ""), Task("0123", "b knn", two, "")], monkeypatch)
+    assert {path: seen.task.label for path, seen in slurm_queue.seen(tmp_path / "home").items()} == {
+        one: "a knn",
+        two: "b knn",
+    }
+
+
+def test_two_jobs_that_leave_one_record_are_submitted_one_after_the_other(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that need no seed, evaluated with the same one."""
+    planner = Planner(planned.request(suite, tmp_path / "home"))
+    planned.pretend(planned.jobs(suite, tmp_path / "home")["pretrain"], suite)
+    jobs = {job.name: job for job in planner.plan()}
+    first = replace(jobs["clustering"], seed=5)
+    second = replace(first, trained=1)
+    plan = Plan(planner.request, (first, second))
+    monkeypatch.setattr(Planner, "judged_again", lambda self, job, plan: job)
+    command(tmp_path / "bin", "sbatch", "cat >/dev/null; echo 7", monkeypatch)
+    slurm.run(plan, planner, Orders(wait=False), Display(2))
+    (array,) = (tmp_path / "home" / "slurm").iterdir()
+    assert [task.label for task in slurm_queue.tasks(array)] == [first.label]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from pydantic import TypeAdapter
 from benchmarks.contract.result import Result
 from pretrain.base import cores, files, process
 from pretrain.base.faults import Fault
+from pretrain.base.settings import build, plain
 from zoo.jobs import record
-from zoo.plan.job import Job
+from zoo.plan.job import FULL, Job
 from zoo.store import Store
-from zoo.suites.suite import Given, Suite
+from zoo.suites.suite import Entry, Given, Suite, Trained, recipes
 
 JOB = "JOB.json"
 _SUITE = TypeAdapter(Suite)
@@ -28,8 +30,7 @@ def write(job: Job, suite: Suite, store: Store) -> Path:
     body = {
         "suite": _SUITE.dump_python(suite, mode="json"),
         "home": str(store.home.absolute()),
-        "model": job.entry.name,
-        "given": str(job.entry.path.absolute()) if isinstance(job.entry, Given) and job.entry.path else None,
+        "entry": _plain(job.entry),
         "benchmark": job.protocol.name if job.protocol else None,
         "seed": job.seed,
         "trained": job.trained,
@@ -47,7 +48,7 @@ def read(path: Path) -> tuple[Job, Suite, Store]:
     body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     suite, store = _SUITE.validate_python(body["suite"]), Store(Path(body["home"]))
     job = Job(
-        entry=Given(body["model"], Path(body["given"])) if body["given"] else suite.entry(body["model"]),
+        entry=_entry(body["entry"], path),
         protocol=suite.catalogue()[body["benchmark"]] if body["benchmark"] else None,
         seed=body["seed"],
         trained=body["trained"],
@@ -58,9 +59,23 @@ def read(path: Path) -> tuple[Job, Suite, Store]:
     return job, suite, store
 
 
+def _plain(entry: Entry) -> dict[str, Any]:
+    """A model as it was planned: the suite knows neither what its recipe has adapted to nor other names."""
+    if isinstance(entry, Given):
+        return {"name": entry.name, "path": str(entry.path.absolute()) if entry.path else None}
+    return {"name": entry.name, "method": entry.method, "recipe": plain(entry.recipe, every=True)}
+
+
+def _entry(body: dict[str, Any], path: Path) -> Entry:
+    if "method" not in body:
+        return Given(body["name"], Path(body["path"]) if body["path"] else None)
+    kind = type(recipes(body["method"])["demo"][0])
+    return Trained(body["name"], body["method"], build(kind, body["recipe"], str(path)))
+
+
 def main(path: Path) -> int:
-    """Carries out the job of a file; 0 where its record says
-    ok. Under torchrun all ranks do, the first records.
+    """Carries out the job of a file; 0 where its record says ok, 6 where the disk was full: there may be no
+    record then. Under torchrun all ranks do, the first records.
     """
     process.follow_parent()
     cores.bind()
@@ -79,23 +94,33 @@ def main(path: Path) -> int:
         with display.job(job), record.recording(job, suite.name) as found:
             work = pretrain if job.protocol is None else benchmark
             found.outcome = work.run(job, place)
-    if found.record is not None and found.record.status == "failed":
-        print(f"{found.record.reason}: {found.record.message}", file=sys.stderr)
-    return 0 if found.record is None or found.record.status == "ok" else 1
+    if found.record is None or found.record.status == "ok":
+        return 0
+    print(f"{found.record.reason}: {found.record.message}", file=sys.stderr)
+    return FULL if found.record.reason == "disk-full" else 1
 
 
 def left_nothing(job: Job, suite: str, ended: process.Child) -> Result:
     """Writes the failed record of a job whose process has ended without leaving one, and returns it."""
     assert ended.code is not None
     reason, how = process.autopsy(ended.code)
+    if ended.code == FULL:
+        reason, how = "disk-full", "found no space on the disk (free some and run again)"
     fault = Fault(reason, f"its process {how} and left no record; see {ended.log}")
     return record.keep(job, record.made(job, suite, ended.started, fault))
 
 
 def clear(job: Job) -> None:
-    """Empties the job's folder: what is computed again must not go on from where it was."""
+    """Empties the job's folder: what is computed again must not go on from where it was. JOB.json stays,
+    which its other processes may be about to read.
+    """
     assert job.folder is not None
-    shutil.rmtree(job.folder, ignore_errors=True)
+    for path in job.folder.glob("*"):
+        with suppress(OSError):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != JOB:
+                path.unlink()
 
 
 if __name__ == "__main__":

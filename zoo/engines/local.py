@@ -69,7 +69,7 @@ def _carry_out(
     free, running, waiting = list(slots), list[Running](), list(jobs)
     try:
         while waiting or running:
-            while waiting and wanted(waiting[0], slots) <= len(free):
+            while waiting and wanted(waiting[0], slots) <= len(free) and not _held(waiting[0], running):
                 job = waiting.pop(0)
                 held = ExitStack()
                 if job.runs(orders.again):
@@ -94,6 +94,11 @@ def _carry_out(
         for one in running:
             one.held.close()
     return plan
+
+
+def _held(job: Job, running: list[Running]) -> bool:
+    """Whether we hold its lease already, for a job with the same key: of another name or seed of a model."""
+    return any(one.job.key == job.key for one in running)
 
 
 def _start(

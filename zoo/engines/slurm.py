@@ -44,10 +44,13 @@ ENDS: dict[str, tuple[Reason, str]] = {
 
 @dataclass
 class Flight:
-    """A job in the queue: as it was last seen, how often it was missed since, whether it was said to run."""
+    """A job in the queue; before: digest of the record it found; as it was last seen, how often it was missed
+    since, whether it was said to run.
+    """
 
     job: Job
     since: datetime
+    before: str
     last: Seen | None = None
     missed: int = 0
     said: bool = False
@@ -59,7 +62,7 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
 
 
 class Campaign:
-    """A plan on its way: jobs that are not submitted yet, jobs in the queue by their keys."""
+    """A plan on its way: jobs that are not submitted yet, jobs in the queue by their JOB.json."""
 
     def __init__(self, plan: Plan, planner: Planner, orders: Orders, display: Display) -> None:
         self.plan, self.planner, self.orders, self.display = plan, planner, orders, display
@@ -89,7 +92,7 @@ class Campaign:
         limit = self.orders.slurm.limit
         if self.flying and limit - len(self.flying) < limit // 4:
             return []
-        ready, kept = list[Job](), list[Job]()
+        ready, kept, taken = list[Job](), list[Job](), set(self.flying)
         awaited = {_model(job) for job in self.waiting if job.protocol is None}
         awaited |= {_model(one.job) for one in self.flying.values() if one.job.protocol is None}
         for old in self.waiting:
@@ -102,8 +105,10 @@ class Campaign:
             job = self.plan.current(old)
             job = job if self.orders.again else self.planner.judged_again(job, self.plan)
             if job.runs(self.orders.again):
-                ready.append(job)
                 kept.append(old)
+                if _file(job) not in taken:  # else another job leaves this record: judged again after that
+                    ready.append(job)
+                    taken.add(_file(job))
             else:
                 self.display.passed(job)
                 self.plan = self.planner.after(job, self.plan)
@@ -116,16 +121,15 @@ class Campaign:
         if not ready:
             return
         with lease(self.plan.request.store.lock("slurm"), waiting=self.display.waiting):
-            there = {key: one for key, one in slurm_queue.seen(self.home).items() if one.active}
-            attached = [job for job in ready if job.key in there]
+            there = {file: one for file, one in slurm_queue.seen(self.home).items() if one.active}
+            attached = [job for job in ready if _file(job) in there]
             for job in attached:
-                self.display.line(f"in the queue already: {there[job.key]}")
-            self._took(attached)
-            for shape, jobs in self._arrays([job for job in ready if job.key not in there]):
-                number = slurm_queue.submit(
-                    self.home, [self._task(job) for job in jobs], shape, self.orders.slurm
-                )
-                self._took(jobs)
+                self.display.line(f"in the queue already: {there[_file(job)]}")
+            self._took(attached, [there[_file(job)].task for job in attached])
+            for shape, jobs in self._arrays([job for job in ready if _file(job) not in there]):
+                tasks = [self._task(job) for job in jobs]
+                number = slurm_queue.submit(self.home, tasks, shape, self.orders.slurm)
+                self._took(jobs, tasks)
                 self.display.line(f"submitted {number}: {_words([job.label for job in jobs])}")
 
     def _arrays(self, jobs: list[Job]) -> Iterator[tuple[Shape, list[Job]]]:
@@ -149,39 +153,41 @@ class Campaign:
         return Shape(gpus=gpus if job.protocol and job.protocol.roots else min(gpus, 1))
 
     def _task(self, job: Job) -> Task:
-        """What the queue needs of a job; the failed record and the log of an earlier try are gone then."""
-        assert job.path is not None
-        request = self.plan.request
-        if self.orders.again:
-            child.clear(job)
-        job.path.unlink(missing_ok=True)
+        """What the queue needs of a job. What is there stays until the job starts: SLURM may refuse it."""
+        request, left = self.plan.request, _left(job)
         log = request.store.log(job.label).absolute()
         log.unlink(missing_ok=True)
-        return Task(job.key, job.label, str(child.write(job, request.suite, request.store)), str(log))
+        child.write(job, request.suite, request.store)
+        before = left.digest if left else ""
+        return Task(job.key, job.label, _file(job), str(log), before, self.orders.again)
 
-    def _took(self, jobs: list[Job]) -> None:
-        self.flying |= {job.key: Flight(job, datetime.now(UTC)) for job in jobs}
+    def _took(self, jobs: list[Job], tasks: list[Task]) -> None:
+        now = datetime.now(UTC)
+        self.flying |= {
+            _file(job): Flight(job, now, task.before) for job, task in zip(jobs, tasks, strict=True)
+        }
         taken = {job.label for job in jobs}
         self.waiting = [job for job in self.waiting if job.label not in taken]
 
     def _look(self) -> None:
         """Asks SLURM after every job, and takes in the records of those that have left the queue."""
         seen = slurm_queue.seen(self.home) if self.flying else {}
-        for key, flight in list(self.flying.items()):
-            now = seen.get(key)
+        for file, flight in list(self.flying.items()):
+            now = seen.get(file)
             flight.last = now or flight.last
             if now and now.active:
                 flight.missed = 0
                 self._started(flight, now)
                 continue
             flight.missed += 1
-            found = readable(flight.job.path) if flight.job.path else None
-            if (found and found.status == "ok") or flight.missed >= LOOKS:
-                del self.flying[key]
+            found = _left(flight.job)
+            new = found is not None and found.digest != flight.before
+            if (new and found and found.status == "ok") or flight.missed >= LOOKS:
+                del self.flying[file]
                 job = self._finished(flight, found)
                 self.plan = self.planner.after(job, self.plan)
                 self.orders.kept()
-        self._say(_summary([seen[key] for key in self.flying if key in seen]))
+        self._say(_summary([seen[file] for file in self.flying if file in seen]))
 
     def _started(self, flight: Flight, now: Seen) -> None:
         if now.state == "RUNNING" and not flight.said:
@@ -189,14 +195,17 @@ class Campaign:
             self.display.started(flight.job, self.plan.request.store.log(flight.job.label))
 
     def _finished(self, flight: Flight, found: Result | None) -> Job:
-        """The job as it ended: as its record says, unless the scheduler ended it and knows better why."""
+        """The job as it ended: as its record says, unless the scheduler ended it and knows better why. Of a
+        job that never started the finished record that it was to replace stays.
+        """
         last = flight.last
         taken = last is not None and last.state in ENDS
-        if found is None or (found.status != "ok" and taken):
+        old = found is not None and found.digest == flight.before
+        if found is None or old or (found.status != "ok" and taken):
             log = self.plan.request.store.log(flight.job.label)
             fault = autopsy(last, log)
             made = record.made(flight.job, self.plan.request.suite.name, flight.since, fault)
-            found = record.keep(flight.job, made)
+            found = made if found and found.status == "ok" else record.keep(flight.job, made)
         job = ended(flight.job, found)
         self.display.ended(job, self._tail(job) if job.state == "failed" else [])
         return job
@@ -223,6 +232,18 @@ def autopsy(last: Seen | None, log: Path) -> Fault:
     crashed: tuple[Reason, str] = ("worker-crash", f"ended as {last.state.lower()} ({last.reason})")
     reason, how = ENDS.get(last.state, gone if last.active else crashed)
     return Fault(reason, f"SLURM job {last.id} {how}; it left no record, its log is {log}")
+
+
+def _file(job: Job) -> str:
+    """The JOB.json of a job: what tells it from every other in the queue."""
+    assert job.folder is not None
+    return str((job.folder / child.JOB).absolute())
+
+
+def _left(job: Job) -> Result | None:
+    """The record that is there now."""
+    assert job.path is not None
+    return readable(job.path)
 
 
 def _model(job: Job) -> tuple[str, int]:

@@ -80,12 +80,16 @@ exit $code
 
 @dataclass(frozen=True)
 class Task:
-    """A job as the queue needs it: its key, its label, its JOB.json and its log."""
+    """A job as the queue needs it: its key, its label, its JOB.json and its log; before: digest of the record
+    that it found; again: whether it empties its folder when it first starts.
+    """
 
     key: str
     label: str
     job: str
     log: str
+    before: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,9 @@ def _sbatch(name: str, folder: Path, count: int, shape: Shape, asked: Allocation
 
 
 def seen(home: Path) -> dict[str, Seen]:
-    """Every task of the home's arrays that SLURM still knows, by key: of several tasks of a job the one that
-    is active, or else the last. Raises Fault: upstream where SLURM does not answer.
+    """Every task of the home's arrays that SLURM still knows, by its JOB.json, since two models may share a
+    key: of several tasks of a job the one that is active, or else the last. Raises Fault: upstream where
+    SLURM does not answer.
     """
     arrays = {path.parent.name: tasks(path.parent) for path in sorted((home / FOLDER).glob(f"*/{TASKS}"))}
     if not arrays:
@@ -171,8 +176,8 @@ def seen(home: Path) -> dict[str, Seen]:
     found = dict[str, Seen]()
     for number, name, index, state, nodes, reason in sorted(rows, key=lambda row: _order(row[0])):
         for task in _meant(index, arrays.get(name, [])):
-            if task.key not in found or not found[task.key].active:
-                found[task.key] = Seen(task, number, state, reason, nodes)
+            if task.job not in found or not found[task.job].active:
+                found[task.job] = Seen(task, number, state, reason, nodes)
     _forget(home, set(arrays) - {row[1] for row in rows})
     return found
 

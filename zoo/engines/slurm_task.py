@@ -32,8 +32,11 @@ def run(folder: Path) -> int:
     job, _, store = child.read(Path(task.job))
     with lease(store.lock(job.key), waiting=_waiting) if first else nullcontext():
         if first:
+            if task.again and not _stamp(folder).exists():  # a requeued one goes on
+                child.clear(job)
             _stamp(folder).write_text(state(Path(task.job).parent))
-        if alone and (left := readable(Path(task.job).with_name(NAME))) is not None and left.status == "ok":
+        left = readable(Path(task.job).with_name(NAME))
+        if alone and left is not None and left.status == "ok" and left.digest != task.before:
             print(f"{job.label}: done by another process")
             return 0
         print(f"{job.label}: SLURM job {os.environ.get('SLURM_JOB_ID')} on {os.uname().nodename}", flush=True)
