@@ -12,7 +12,7 @@ from pretrain.train.recipe import Recipe, Step, decisive
 
 ALL = changed(
     DEMO[0],
-    adapts=("batch_size", "epochs", "clusters"),
+    adapts=("batch_size", "lr", "epochs", "clusters"),
     batch_size=128,
     lr=0.08,
     epochs=100,
@@ -53,7 +53,7 @@ def test_prototypes_follow_too() -> None:
     assert for_images(recipe, 100)[0].prototypes == 5
 
 
-@pytest.mark.parametrize("setting", [{"clusters": 90}, {"epochs": 7}, {"batch_size": 100}])
+@pytest.mark.parametrize("setting", [{"clusters": 90}, {"epochs": 7}, {"batch_size": 100}, {"lr": 0.06}])
 def test_what_somebody_set_stays(setting: dict[str, Any]) -> None:
     made, _ = override(ALL, setting, "odc")
     found, _ = for_images(made, 200)

@@ -5,6 +5,7 @@ clusters.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pretrain.base.settings import changed
+from pretrain.base.faults import Fault
+from pretrain.base.settings import changed, override
 from pretrain.cluster import health, pca
 from pretrain.cluster.kmeans import kmeans
 from pretrain.data import dataset
@@ -25,7 +27,7 @@ from pretrain.data.split import Split
 from pretrain.data.view import Input, centre_view
 from pretrain.methods.deepcluster.method import DeepCluster, uniform_epoch
 from pretrain.nets.archs import build
-from pretrain.train import method
+from pretrain.train import loop, method
 from pretrain.train.method import At, Loss
 from tests import scenes
 from tests.train import tiny
@@ -254,6 +256,18 @@ def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(
     torch.testing.assert_close(z, second(F.relu(first(trunk(x)))))
     torch.testing.assert_close(logits, built.top(F.relu(z)))
     assert bool((z < 0).any()), "the clustered feature is what the ReLU sees"
+
+
+def test_fully_connected_layers_on_a_resnet_are_refused() -> None:
+    with pytest.raises(Fault, match="follow alexnet or vgg16_bn, not resnet10_narrow; set hidden to 0"):
+        override(tiny("deepcluster"), {"hidden": 16}, "deepcluster")
+
+
+def test_features_that_do_not_vary_are_one_sentence(tmp_path: Path) -> None:
+    images = dataset.find("imagenet").split(scenes.folder(tmp_path / "images"), "train")
+    same = Split("same", images.root, images.files[:1] * 48, None, ())
+    with pytest.raises(Fault, match=r"PCA: the 48 features do not vary .* all images are the same"):
+        loop.fit("deepcluster", tiny("deepcluster"), same, tmp_path / "run", 0, CPU, lambda *_: None)
 
 
 def test_alexnet_and_vgg_have_the_released_layouts() -> None:

@@ -203,5 +203,5 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
 
 
 def test_more_prototypes_than_images_are_refused() -> None:
-    with pytest.raises(Fault, match="6 prototypes need at least as many images, not 5"):
+    with pytest.raises(Fault, match="6 prototypes need at least as many images in an epoch's batches, not 4"):
         changed(tiny("deepclusterv2"), batch_size=4).fits(5, 3)

@@ -37,9 +37,11 @@ def test_a_collapse_is_named_with_what_to_try() -> None:
     healthy = torch.tensor([50, 50, 40])
     assert health.warning(healthy, 10.0, "try X") == {}
     assert (
-        "one holds 60% of the images; try X"
-        in health.warning(torch.tensor([60, 40]), 10.0, "try X")["warning"]
+        "one holds 95% of the images; try X"
+        in health.warning(torch.tensor([95, 5]), 10.0, "try X")["warning"]
     )
+    for few in ([60, 40], [55, 25, 20]):
+        assert health.warning(torch.tensor(few), 10.0, "try X") == {}, "of so few, one may hold half"
     assert "effective rank 1.20" in health.warning(healthy, 1.2, "try X")["warning"]
     heads = torch.stack([healthy, torch.tensor([10, 80, 10])])
     assert "one holds 80% of the images; try X" in health.warning(heads, 10.0, "try X")["warning"], (

@@ -203,6 +203,7 @@ def test_figures_tell_how_many_neighbours_are_of_one_class_and_of_a_collapse() -
     ("changes", "said"),
     [
         ({"neighbours": 32}, "neighbours: 32 are not fewer than the 32 of the background"),
+        ({"views.0.count": 2}, "views: a step sees one view of an image, not 2"),
         ({"temperature": 0.01}, r"temperature: expected at least 0.02, got 0.01"),
         ({"memory_momentum": 1.0}, r"memory_momentum: expected less than 1.0, got 1.0"),
     ],

@@ -99,12 +99,13 @@ def test_bf16_changes_at_most_a_thousandth_of_the_labels() -> None:
     assert b == pytest.approx(a, rel=1e-3)
 
 
-@pytest.mark.parametrize("metric", ["l2", "cosine"])
-def test_equals_faiss(metric: Any) -> None:
+@pytest.mark.parametrize(("metric", "seed"), [("l2", 3), ("cosine", 3), ("l2", 2**32 - 1)])
+def test_equals_faiss(metric: Any, seed: int) -> None:
+    """With seeds as `derive` gives them, too: faiss takes 31 bits."""
     pytest.importorskip("faiss")
     x = gaussian_rows(3000, 24, 40)
     ours, theirs = (
-        kmeans(x, 30, 6, metric, seed=3, empty="split", backend=backend) for backend in ("torch", "faiss")
+        kmeans(x, 30, 6, metric, seed=seed, empty="split", backend=backend) for backend in ("torch", "faiss")
     )
     assert ours.empty == theirs.empty == 0
     assert torch.equal(ours.labels, theirs.labels)

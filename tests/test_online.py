@@ -17,6 +17,7 @@ from pretrain.data import dataset
 from pretrain.data.split import Split
 from pretrain.train import loop, online, state
 from pretrain.train.alarms import Alarms
+from pretrain.train.state import Progress
 from tests import gloo, scenes
 from tests.train import digest, tiny
 from zoo.plan.job import Job
@@ -146,15 +147,18 @@ def test_few_images_of_few_classes_are_looked_at() -> None:
 
 
 def test_guessing_is_said_after_three_epochs_and_once() -> None:
-    alarms = Alarms(tiny("deepcluster"))
+    alarms = Alarms(tiny("deepcluster"), Progress())
     guess = {"loss": math.log(6) + 0.001}
     assert [bool(alarms.epoch(dict(guess))) for _ in range(4)] == [False, False, True, True]
     row = guess | alarms.epoch(dict(guess))
     assert "the loss is that of guessing after 5 epochs; weaker colour" in alarms.new(row)
     assert alarms.new(row) == ""
+    assert Alarms(tiny("deepcluster"), alarms.progress).epoch(dict(guess)), (
+        "a run that was stopped goes on counting"
+    )
     assert alarms.epoch({"loss": 1.0}) == {}
     assert alarms.epoch(dict(guess)) == {}, "the count begins anew"
-    assert Alarms(tiny("swav")).outputs == 0, "its prototypes may be guessed for long"
+    assert Alarms(tiny("swav"), Progress()).outputs == 0, "its prototypes may be guessed for long"
 
 
 @pytest.mark.parametrize("name", ["coke", "deepcluster", "deepclusterv2", "invariance_propagation", "odc"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pretrain.base import dist
+from pretrain.base.faults import Fault
 from pretrain.cluster.pca import Moments, Whitening
 from tests import gloo
 
@@ -91,7 +92,7 @@ def test_near_null_directions_are_not_blown_up() -> None:
     "rows", [torch.zeros(0, 3), torch.full((9, 3), 1.7), torch.full((4, 3), float("nan"))]
 )
 def test_rows_that_do_not_vary_are_refused(rows: Tensor) -> None:
-    with pytest.raises(ValueError, match=f"the {len(rows)} rows seen do not vary or are not finite"):
+    with pytest.raises(Fault, match=f"the {len(rows)} features do not vary or are not finite"):
         fitted(rows, 2)
 
 

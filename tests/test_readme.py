@@ -67,7 +67,7 @@ def test_the_suite_file_is_read(tmp_path: Path) -> None:
     suite = builtin.load(str(tmp_path / "photos.toml"), None, {})
     entry = suite.entry("odc")
     assert entry.recipe.clusters == 150
-    assert entry.recipe.adapts == ("batch_size", "epochs")
+    assert entry.recipe.adapts == ("batch_size", "lr", "epochs")
 
 
 @pytest.mark.slow

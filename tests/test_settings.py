@@ -39,6 +39,7 @@ ODC = recipes("odc")["paper"][0]
         ({"views": []}, "odc.views: expected 1 or more values"),
         ({"views": [{"size": 32, "sise": 1}]}, "odc.views.0.sise: there is no such setting"),
         ({"lr.x": 1}, "odc.lr.x: 0.06 is a single value, it has no setting 'x'"),
+        ({"views.0.count": 2}, "odc: views: a step sees one view of an image, not 2"),
         ({"metric": "foo"}, "odc.metric: expected one of 'dot', 'cosine' or 'l2', got 'foo'"),
         ({"schedule": "cosine"}, "odc.schedule: expected"),
         ({"schedule.warmup": 5}, "unknown setting 'warmup' in odc.schedule.warmup"),
@@ -64,7 +65,9 @@ def test_every_protocols_bounds_refuse_nonsense() -> None:
 def test_kinds_switch_and_lists_are_replaced() -> None:
     made, _ = override(ODC, {"schedule.warmup": 5, "schedule.kind": "cosine"}, "odc")
     assert made.schedule == Cosine(warmup=5)
-    made, _ = override(ODC, {"views": [{"size": 32}, {"size": 16, "count": 4}]}, "odc")
+    made, _ = override(
+        recipes("deepcluster")["paper"][0], {"views": [{"size": 32}, {"size": 16, "count": 4}]}, "deepcluster"
+    )
     assert [(view.size, view.count, view.flip) for view in made.views] == [(32, 1, 0.5), (16, 4, 0.5)]
     made, _ = override(ODC, {"views.0.size": 64, "input.mean": [0.1, 0.2, 0.3]}, "odc")
     assert (made.views[0].size, made.input.mean) == (64, (0.1, 0.2, 0.3))
@@ -74,6 +77,7 @@ def test_milestones_follow_epochs_and_say_so() -> None:
     made, said = override(ODC, {"epochs": 20}, "odc")
     assert made.schedule == Step(milestones=(18,), gamma=0.4)
     assert said == ["odc.schedule.milestones follow epochs (440 -> 20): [400] -> [18]"]
+    assert override(ODC, {"epochs": 3}, "odc")[0].schedule.milestones == (2,), "it would never drop after 3"
     made, said = override(ODC, {"epochs": 20, "schedule.milestones": [5]}, "odc")
     assert (made.schedule.milestones, said) == ((5,), [])
     linear = catalogue("paper")["imagenet_linear"].settings
@@ -133,9 +137,9 @@ def test_a_suite_file_is_read_strictly(tmp_path: Path, text: str, said: str) -> 
 
 def test_tables_of_views_in_a_suite_file_replace_the_views(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
-        "variant = 'smoke'\n[[odc.views]]\nsize = 32\n[[odc.views]]\nsize = 16\n"
+        "variant = 'smoke'\n[[deepcluster.views]]\nsize = 32\n[[deepcluster.views]]\nsize = 16\n"
     )
-    entry = builtin.load(str(tmp_path / "own.toml"), None, {}).entry("odc")
+    entry = builtin.load(str(tmp_path / "own.toml"), None, {}).entry("deepcluster")
     assert [view.size for view in entry.recipe.views] == [32, 16]
 
 

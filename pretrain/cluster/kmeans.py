@@ -238,7 +238,7 @@ def _faiss(x: Tensor, c: Tensor, iterations: int, metric: Metric, seed: int) -> 
     (k, d), gpu = c.shape, x.is_cuda and faiss.get_num_gpus() > 0
     rows = x.float().cpu().numpy()
     solver: Any = faiss.Kmeans(
-        d, k, niter=iterations, nredo=1, seed=seed, spherical=metric == "cosine", gpu=gpu,
+        d, k, niter=iterations, nredo=1, seed=seed & 0x7FFFFFFF, spherical=metric == "cosine", gpu=gpu,
         min_points_per_centroid=1, max_points_per_centroid=10**9,  # neither warn about few rows nor subsample many
     )  # fmt: skip
     solver.train(rows, init_centroids=c.cpu().numpy())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pretrain.base import dist
+from pretrain.base.faults import Fault
 
 # What is rounding of fp32 features (relative error 6e-8) and not variance: eigenvalues below this share of
 # the largest,
@@ -62,12 +63,13 @@ class Moments:
         up to unit variance (those of a network before training). `dims` shrinks to the rank, with a warning.
         Each eigenvector's largest entry is positive. One process solves and sends, so all hold the same bits.
 
-        Raises ValueError if the rows do not vary (none, one, all equal) or are not finite.
+        Raises Fault (nan) if the rows do not vary (none, one, all equal) or are not finite.
         """
         n, mean, covariance = self._reduced()
         largest, noise = covariance.diagonal().amax(), _EQUAL * mean.square().sum()
         if not bool(largest > noise):  # NaN is not larger either
-            raise ValueError(f"PCA: the {int(n)} rows seen do not vary or are not finite; check the features")
+            said = f"PCA: the {int(n)} features do not vary or are not finite"
+            raise Fault("nan", f"{said}; the network has diverged (lower 'lr'), or all images are the same")
         values, vectors = torch.linalg.eigh(covariance)
         values = dist.broadcast_(values.flip(0))
         rank = int((values > _RANK * values[0]).sum())

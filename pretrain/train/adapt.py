@@ -2,7 +2,8 @@
 
 N images, where the recipe names the setting in `adapts`:
 
-    batch_size            at most the largest power of two in N / 8; the learning rate falls in proportion
+    batch_size            at most the largest power of two in N / 8
+    lr                    in proportion to the batch, where that adapts
     clusters, prototypes  at most N / 20, at least 2
     epochs                in proportion to 3,000 / N; between a quarter and four times those stated
 """
@@ -31,11 +32,12 @@ def for_images(recipe: R, images: int) -> tuple[R, list[str]]:
         },
     }
     changes: dict[str, Any] = {
-        name: rules[name] for name in recipe.adapts if rules[name] != getattr(recipe, name)
+        name: rules[name] for name in recipe.adapts if name in rules and rules[name] != getattr(recipe, name)
     }
     said = [f"{name} {getattr(recipe, name)} -> {new} for {images:,} images" for name, new in changes.items()]
-    if "batch_size" in changes:
+    if "batch_size" in changes and "lr" in recipe.adapts:
         changes["lr"] = recipe.lr * changes["batch_size"] / recipe.batch_size
+        said.append(f"lr {recipe.lr:g} -> {changes['lr']:g}, with the batch")
     made, followed = override(recipe, changes | {"adapts": []}, recipe.name)
     return made, said + followed
 

@@ -44,7 +44,7 @@ class Meter:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.online, self.alarms = Online(run), Alarms(run.recipe)
+        self.online, self.alarms = Online(run), Alarms(run.recipe, run.progress)
         self.pending: tuple[Lagged, str] | None = None
         self.restart()
 

@@ -71,6 +71,19 @@ class TrainingData:
             done += len(batch.index)
             phase.went("features of all images", done, len(ours))
 
+    def first(self, batch_size: int, many: int) -> Iterator[Batch]:
+        """This rank's part of up to `many` whole batches in id order, as evaluation sees them.
+
+        A batch over all processes is the same images whatever their number, but for what they cannot share.
+        """
+        world, n = dist.world_size(), len(self.split)
+        each = min(batch_size, n) // world
+        whole = np.arange(min(many, n // (each * world)) * each * world).reshape(-1, world, each)
+        loader = self._loader([centre_view(self.recipe.input)])
+        for i, batch in enumerate(loader.batches(whole[:, dist.rank()].reshape(-1), each, epoch=0)):
+            yield batch
+            phase.went("first statistics of the network", i + 1, len(whole))
+
     def batches(
         self, order: npt.NDArray[np.int64], views: Sequence[View], epoch: int, first: int = 0
     ) -> Iterator[Batch]:

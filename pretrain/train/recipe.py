@@ -104,7 +104,8 @@ class Scheduled(Adaptive):
             return []
         if not isinstance(self.schedule, Step) or not self.schedule.milestones:
             return []
-        milestones = [max(1, round(m * new / old)) for m in self.schedule.milestones]
+        # One before the end stays before it; published ones may be at the end.
+        milestones = [max(1, min(round(m * new / old), new - (m < old))) for m in self.schedule.milestones]
         body["schedule"]["milestones"] = milestones
         return [
             f"schedule.milestones follow epochs ({old} -> {new}): {list(self.schedule.milestones)} -> {milestones}"
@@ -146,7 +147,9 @@ class Recipe(Scheduled):
     check_every: Count = (
         0  # iterations between checks of the method's invariants, 0: only when replicas are compared
     )
-    adapts: tuple[Literal["batch_size", "epochs", "clusters", "prototypes"], ...] = ()  # see train/adapt
+    adapts: tuple[
+        Literal["batch_size", "lr", "epochs", "clusters", "prototypes"], ...
+    ] = ()  # see train/adapt
 
     def __post_init__(self) -> None:
         super().__post_init__()

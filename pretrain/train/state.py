@@ -28,12 +28,16 @@ Report = Callable[[int, int, str], None]  # iterations done, iterations in all, 
 
 @dataclass
 class Progress:
-    """Where a run stands; saved and restored with it. written: length of metrics.jsonl in bytes."""
+    """Where a run stands; saved and restored with it.
+
+    written: length of metrics.jsonl in bytes; guessed: epochs in a row whose loss was that of guessing.
+    """
 
     epoch: int = 0
     iteration: int = 0  # within the epoch
     seconds: float = 0.0
     written: int = 0
+    guessed: int = 0
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pretrain.data.view import Input, View
 from pretrain.train.recipe import KmeansBackend, Recipe, in_bf16
 
 TITLE = "DeepCluster"
+PLAIN = ("alexnet", "vgg16_bn")  # networks that fully connected layers follow
 SUMMARY = "cluster all features, train on the labels, start again (Caron et al., ECCV 2018, arXiv 1807.05520)"
 
 
@@ -27,6 +28,12 @@ class DeepClusterRecipe(Recipe):
     dropout: Annotated[float, Field(ge=0, lt=1)] = (
         0.5  # before each of them; in a VGG before the second alone
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden and self.arch not in PLAIN:
+            said = f"fully connected layers follow {' or '.join(PLAIN)}, not {self.arch}"
+            raise ValueError(f"hidden: {said}; set hidden to 0 or take another arch")
 
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)
@@ -117,7 +124,7 @@ PHOTOS = (
         views=(View(size=32, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=150,
         clusters=100,
-        adapts=("batch_size", "epochs", "clusters"),
+        adapts=("batch_size", "lr", "epochs", "clusters"),
     ),
 )
 SMOKE = (

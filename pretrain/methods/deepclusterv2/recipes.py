@@ -41,11 +41,12 @@ class DeepClusterV2Recipe(Recipe):
 
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)
-        if images < self.prototypes:
+        seen = min(images, self.per_epoch(images) * self.batch_size)  # in the banks
+        if seen < self.prototypes:
             said = (
-                f"{self.prototypes} prototypes need at least as many images, not {images}; lower 'prototypes'"
+                f"{self.prototypes} prototypes need at least as many images in an epoch's batches, not {seen}"
             )
-            raise self.misfit(said)
+            raise self.misfit(f"{said}; lower 'prototypes'")
 
     def kept(self, images: int) -> int:
         return images * (4 * self.banks * self.dim + 8 * self.heads)
@@ -116,7 +117,7 @@ PHOTOS = (
         views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=90,
         prototypes=100,
-        adapts=("batch_size", "epochs", "prototypes"),
+        adapts=("batch_size", "lr", "epochs", "prototypes"),
     ),
 )
 # vturrisi/solo-learn 9187ea3, scripts/pretrain/cifar/deepclusterv2.yaml and augmentations/symmetric.yaml;

@@ -39,6 +39,8 @@ class InvariancePropagationRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if (crops := sum(view.count for view in self.views)) != 1:
+            raise ValueError(f"views: a step sees one view of an image, not {crops}")
         if self.neighbours >= self.background:
             said = f"{self.neighbours} are not fewer than the {self.background} of the background"
             raise ValueError(f"neighbours: {said}; lower one or raise the other")
@@ -105,7 +107,7 @@ PHOTOS = (
         epochs=130,
         background=256,  # few photographs train, too
         propagate_from=25,
-        adapts=("batch_size", "epochs"),
+        adapts=("batch_size", "lr", "epochs"),
     ),
 )
 SMOKE = (

@@ -17,7 +17,6 @@ feature and an un-normalised mean centroid; samples are drawn with replacement; 
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -99,12 +98,9 @@ class ODC(Method):
         """Batch-norm statistics of the untrained network from up to 200 batches; without them its features
         collapse.
 
-        Whole batches, as many on every process: one image has no variance, and whoever shares statistics
-        must come as often as the others.
+        Whole batches, which processes share as those of a step: one image has no variance, and statistics
+        must not depend on the number of processes.
         """
-        least = len(data.split) // dist.world_size()
-        size = min(256, least)
-        many = min(200, least // size)
         norms = [
             module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ]
@@ -112,7 +108,7 @@ class ODC(Method):
         for norm in norms:
             norm.momentum = None  # cumulative average
         with torch.no_grad(), autocast(data.device, self.recipe.precision):
-            for batch in itertools.islice(data.sweep(batch_size=size), many):
+            for batch in data.first(256, 200):
                 self.net(batch.views)
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum

@@ -37,6 +37,11 @@ class ODCRecipe(Recipe):
     # Small clusters are counted on the device and read by the host one iteration later; exact reads at once.
     exact: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (crops := sum(view.count for view in self.views)) != 1:
+            raise ValueError(f"views: a step sees one view of an image, not {crops}")
+
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)
         if images < self.clusters:
@@ -108,7 +113,7 @@ PHOTOS = (
         schedule=Step(milestones=(128,), gamma=0.4),
         min_cluster=5,
         memory_momentum=0.3,
-        adapts=("batch_size", "epochs", "clusters"),
+        adapts=("batch_size", "lr", "epochs", "clusters"),
     ),
 )
 SMOKE = (

@@ -84,7 +84,7 @@ PHOTOS = (
         input=Input(size=32, resize=36),
         views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=100,
-        adapts=("batch_size", "epochs"),
+        adapts=("batch_size", "lr", "epochs"),
     ),
 )
 SMOKE = (changed(DEMO[0], name="simclr_resnet10-narrow_smoke", epochs=6),)

@@ -64,7 +64,7 @@ PHOTOS = (
         epochs=60,
         schedule=Step(milestones=(40, 54)),
         classes=100,  # at most
-        adapts=("batch_size", "epochs"),
+        adapts=("batch_size", "lr", "epochs"),
     ),
 )
 # Ours: nobody published one beside the others. CIFAR-100 needs `classes = 100`.

@@ -132,7 +132,7 @@ PHOTOS = (
         epochs=100,
         lr=0.12,
         prototypes=60,
-        adapts=("batch_size", "epochs", "prototypes"),
+        adapts=("batch_size", "lr", "epochs", "prototypes"),
     ),
 )
 # vturrisi/solo-learn 9187ea3, scripts/pretrain/cifar/swav.yaml and augmentations/symmetric.yaml; pixels:
