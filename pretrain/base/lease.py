@@ -18,13 +18,16 @@ POLL_SECONDS = 0.5
 
 @contextmanager
 def lease(
-    path: Path, wait: bool = True, waiting: Callable[[str], None] = lambda holder: None
+    path: Path,
+    wait: bool = True,
+    waiting: Callable[[str], None] = lambda holder: None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Iterator[None]:
     """Holds the lock file `path` for as long as the block lasts.
 
-    Where another process holds it, `waiting` is told who ("process 17 on host"), and this one waits, or
-    raises Fault without `wait`. The lock is the kernel's: a process that dies in any way, on any host, no
-    longer holds it. The note of who holds it is for people alone.
+    Where another process holds it, `waiting` is told who ("process 17 on host"), and this one waits, with a
+    call of `meanwhile` now and then, or raises Fault without `wait`. The lock is the kernel's: a process that
+    dies in any way, on any host, no longer holds it. The note of who holds it is for people alone.
     """
     with files.explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def lease(
                 said = f"{who} is working on it; wait for it, or leave out --no-wait to wait here"
                 raise Fault("busy", f"{path.stem}: {said}") from None
             waiting(who)
-            lock.acquire(timeout=-1, poll_interval=POLL_SECONDS)
+            _wait(lock, meanwhile)
     try:
         with suppress(OSError):  # a full disk: the lock holds without the note
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()}")
@@ -46,6 +49,13 @@ def lease(
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _wait(lock: FileLock, meanwhile: Callable[[], object]) -> None:
+    while not lock.is_locked:
+        meanwhile()
+        with suppress(Timeout):
+            lock.acquire(timeout=POLL_SECONDS)
 
 
 def _holder(path: Path) -> str:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests import scenes
 
@@ -48,6 +49,27 @@ def test_two_commands_at_once_share_the_work(own: Path) -> None:
     assert said.count("odc pretrain: started") == 1, "nothing is computed twice"
     assert "Traceback" not in said
     assert len(list(own.parent.glob("out/results/*/*/*/result.json"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.case(23)
+def test_ranks_wait_together_for_another_command(own: Path) -> None:
+    """The first process waits for the lock; the others must not take it for dead meanwhile."""
+    plan = [sys.executable, "-m", "zoo", "plan", "odc", "--suite", str(own), "--json"]
+    listed = json.loads(subprocess.run(plan, check=True, capture_output=True, env=ENVIRONMENT).stdout)
+    (record,) = (job["record"] for job in listed if job["job"] == "pretrain")
+    path = own.parent / "out" / "locks" / f"{Path(record).parent.name.rpartition('-')[2]}.lock"
+    path.parent.mkdir(parents=True)
+    lock = FileLock(path)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    argv = command(own, "--benchmarks", "none", launcher=launcher)
+    with lock, (own.parent / "log").open("w") as log:
+        run = subprocess.Popen(argv, stdout=log, stderr=log, env={**ENVIRONMENT, "ZOO_SILENCE_SECONDS": "5"})
+        while "waiting for another process" not in (own.parent / "log").read_text():
+            assert run.poll() is None, (own.parent / "log").read_text()
+            time.sleep(0.2)
+        time.sleep(12)
+    assert run.wait(timeout=120) == 0, (own.parent / "log").read_text()
 
 
 @pytest.mark.slow

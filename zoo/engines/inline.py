@@ -7,7 +7,9 @@ others, for which the rest do not wait. A fault in one of them ends all.
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -37,7 +39,7 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
                 display.passed(job)
                 continue
             lock = request.store.lock(job.key)
-            with lease(lock, orders.wait, display.waiting) if dist.rank() == 0 else nullcontext():
+            with _lease(lock, orders, display):
                 job = planner.judged_again(job, plan) if not orders.again else job
                 if dist.agreed(job.runs(orders.again)):
                     assert job.folder is not None
@@ -52,3 +54,18 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
             if dist.rank() == 0:
                 orders.kept()
     return plan
+
+
+@contextmanager
+def _lease(lock: Path, orders: Orders, display: Display) -> Iterator[None]:
+    """The first process holds it for all, and tells the others of every moment that it waits: processes that
+    hear nothing for minutes take each other for dead.
+    """
+    if dist.rank() > 0:
+        while not dist.agreed(True):
+            pass
+        yield
+        return
+    with lease(lock, orders.wait, display.waiting, meanwhile=lambda: dist.agreed(False)):
+        dist.agreed(True)
+        yield
