@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_an_evaluation_that_is_to_come_hides_none_of_those_there_are(suite: Suit
     assert [job.state for job in plan if job.name == "clustering"] == ["done", "done", "todo"]
     row = tables.row(suite.entry("odc"), plan)
     assert len(row.records["clustering"]) == 2
+
+
+def test_seeds_that_share_a_record_are_one_number(suite: Suite, tmp_path: Path) -> None:
+    """As those of raw pixels do: nothing is trained, so its weights are the same."""
+    finish(suite, request := asked(suite, tmp_path, 0))
+    plan = Planner(request).plan()
+    row = tables.row(suite.entry("odc"), replace(plan, jobs=(*plan.jobs, *plan.jobs)))
+    assert len(row.records["clustering"]) == 1
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("0", (0,)), ("0-3", (0, 1, 2, 3)), ("5,1-2,1", (5, 1, 2))])

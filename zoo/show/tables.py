@@ -89,9 +89,10 @@ def _config(entry: Entry, jobs: list[Job]) -> str:
 def _found(jobs: list[Job]) -> Found | Missing:
     """The records of all seeds, or what keeps the first missing one from being there.
 
-    With a seed that a benchmark was not yet run with there is one evaluation less, no number less.
+    With a seed that a benchmark was not yet run with there is one evaluation less, no number less. Seeds that
+    share a record, for what has nothing to train, are one number.
     """
-    found = list[tuple[Path, Result]]()
+    found = dict[Path, Result]()
     begun = {job.model_seed for job in jobs if job.state != "todo"}
     for job in jobs:
         if job.state == "todo" and job.model_seed in begun:
@@ -99,5 +100,5 @@ def _found(jobs: list[Job]) -> Found | Missing:
         if job.state != "done":
             return Missing(WORDS[job.state], reason(job))
         if job.path is not None and job.record is not None:
-            found.append((job.path, job.record))
-    return found
+            found[job.path] = job.record
+    return list(found.items())
