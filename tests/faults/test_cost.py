@@ -59,21 +59,25 @@ def test_sittings_are_added_up_until_the_job_is_done(suite: Suite, tmp_path: Pat
     assert job.folder is not None
     assert job.path is not None
     job.folder.mkdir(parents=True)
+    begin = time.monotonic()
     with suppress(SystemExit), recording(job, "own"):
         time.sleep(0.3)
         sys.exit(143)
-    assert 0.3 <= json.loads((job.folder / cost.SPENT).read_text())["wall_s"] < 2
+    spent = json.loads((job.folder / cost.SPENT).read_text())["wall_s"]
+    assert 0.3 <= spent <= time.monotonic() - begin
     with recording(job, "own"):
         time.sleep(0.2)
         raise Fault("nan", "the loss is nan")
-    assert json.loads(job.path.read_text())["cost"]["wall_s"] >= 0.5
+    assert json.loads(job.path.read_text())["cost"]["wall_s"] >= spent + 0.2
     with recording(job, "own"):
         time.sleep(0.1)
-    assert 0.6 <= json.loads(job.path.read_text())["cost"]["wall_s"] < 4
+    assert spent + 0.3 <= json.loads(job.path.read_text())["cost"]["wall_s"] <= time.monotonic() - begin
     assert not (job.folder / cost.SPENT).exists()
+    begin = time.monotonic()
     with recording(job, "own"):
         pass
-    assert json.loads(job.path.read_text())["cost"]["wall_s"] < 0.3, "it is a job anew"
+    wall = json.loads(job.path.read_text())["cost"]["wall_s"]
+    assert wall <= time.monotonic() - begin, "it is a job anew"
 
 
 @pytest.mark.slow
