@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,8 +55,9 @@ def lease(
 def _wait(lock: FileLock, meanwhile: Callable[[], object]) -> None:
     while not lock.is_locked:
         meanwhile()
+        time.sleep(POLL_SECONDS)
         with suppress(Timeout):
-            lock.acquire(timeout=POLL_SECONDS)
+            lock.acquire(timeout=0)
 
 
 def _holder(path: Path) -> str:

@@ -29,7 +29,7 @@ class SplitBatchNorm(_BatchNorm):
 
     A batch (V * each, C, ...) holds V views, one after the other; a part has all views of its images. The
     running statistics are those of the first part, as several processes keep those of the first. A batch that
-    is not of whole views, of a calibration, is one part.
+    is not of whole views is one part.
     """
 
     def __init__(self, norm: _BatchNorm, images: int, each: int) -> None:

@@ -62,7 +62,7 @@ class Online:
 
     def _due(self, epoch: int) -> bool:
         """True after the first and the last epoch, and between as often as the share of passes allows."""
-        views = sum(view.count for view in self.run.recipe.views)
+        views = self.run.recipe.crops
         rate = SHARE * 3 * views * len(self.run.data.split) / len(self.ids)  # looks per epoch
         return epoch == self.run.recipe.epochs or math.ceil(epoch * rate) > math.ceil((epoch - 1) * rate)
 

@@ -161,6 +161,11 @@ class Recipe(Scheduled):
         body["adapts"] = [name for name in body["adapts"] if name not in touched]
         return super().follow(body, touched)
 
+    @property
+    def crops(self) -> int:
+        """Views of an image in a step."""
+        return sum(view.count for view in self.views)
+
     def fits(self, images: int, classes: int) -> None:
         """Raises Fault where the recipe cannot run on this many
         images of this many classes (0: without labels).

@@ -28,9 +28,7 @@ from zoo.suites.suite import Suite
 @pytest.fixture
 def task(tmp_path: Path) -> Task:
     (tmp_path / "job").mkdir()
-    return Task(
-        "0123", "odc pretrain", str(tmp_path / "job" / "JOB.json"), str(tmp_path / "odc-pretrain.log")
-    )
+    return Task("odc pretrain", str(tmp_path / "job" / "JOB.json"), str(tmp_path / "odc-pretrain.log"))
 
 
 @pytest.fixture
@@ -228,7 +226,7 @@ def test_what_is_computed_again_is_cleared_once_where_the_task_first_starts(
     assert job.weights is not None
     assert job.record is not None
     file = child.write(job, suite, Store(tmp_path / "home"))
-    task = Task(job.key, job.label, str(file), str(tmp_path / "log"), job.record.digest, again=True)
+    task = Task(job.label, str(file), str(tmp_path / "log"), job.record.digest, again=True)
     queue(tmp_path / "home", [task], monkeypatch)
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     found = list[bool]()
@@ -249,7 +247,7 @@ def test_jobs_of_two_models_with_one_key_are_two_jobs(
     suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = (str(tmp_path / "results" / model / "JOB.json") for model in ("a", "b"))
-    queue(tmp_path / "home", [Task("0123", "a knn", one, ""), Task("0123", "b knn", two, "")], monkeypatch)
+    queue(tmp_path / "home", [Task("a knn", one, ""), Task("b knn", two, "")], monkeypatch)
     assert {path: seen.task.label for path, seen in slurm_queue.seen(tmp_path / "home").items()} == {
         one: "a knn",
         two: "b knn",

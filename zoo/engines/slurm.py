@@ -159,7 +159,7 @@ class Campaign:
         log.unlink(missing_ok=True)
         child.write(job, request.suite, request.store)
         before = left.digest if left else ""
-        return Task(job.key, job.label, _file(job), str(log), before, self.orders.again)
+        return Task(job.label, _file(job), str(log), before, self.orders.again)
 
     def _took(self, jobs: list[Job], tasks: list[Task]) -> None:
         now = datetime.now(UTC)

@@ -80,11 +80,10 @@ exit $code
 
 @dataclass(frozen=True)
 class Task:
-    """A job as the queue needs it: its key, its label, its JOB.json and its log; before: digest of the record
-    that it found; again: whether it empties its folder when it first starts.
+    """A job as the queue needs it: its label, its JOB.json and its log; before: digest of the record that it
+    found, '' for none; again: whether it empties its folder when it first starts.
     """
 
-    key: str
     label: str
     job: str
     log: str

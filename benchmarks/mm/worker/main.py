@@ -47,7 +47,7 @@ def main(path: Path) -> int:
         return 1
     if not job.gpus:
         torch.set_num_threads(THREADS)
-    # Exact algorithms, which mm is asked for, would fill every new tensor with NaN first: 6 % of the time.
+    # Exact algorithms, which mm is asked for, would fill every new tensor with NaN first: 5 % of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         with numerics("fp32"):

@@ -23,8 +23,8 @@ class BYOLRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (crops := sum(view.count for view in self.views)) != 2:
-            raise ValueError(f"views: each of two views of an image predicts the other, not {crops}")
+        if self.crops != 2:
+            raise ValueError(f"views: each of two views of an image predicts the other, not {self.crops}")
 
     def taught(self) -> int:
         return 2

@@ -46,7 +46,7 @@ class CoKeRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mixture_from and sum(view.count for view in self.views) > 1:
+        if self.mixture_from and self.crops > 1:
             raise ValueError("mixture_from: labels are averaged over epochs with one view alone; set it to 0")
 
     def fits(self, images: int, classes: int) -> None:

@@ -11,8 +11,8 @@ from pretrain.data.view import Input, View
 from pretrain.train.recipe import KmeansBackend, Recipe, in_bf16
 
 TITLE = "DeepCluster"
-PLAIN = ("alexnet", "vgg16_bn")  # networks that fully connected layers follow
 SUMMARY = "cluster all features, train on the labels, start again (Caron et al., ECCV 2018, arXiv 1807.05520)"
+PLAIN = ("alexnet", "vgg16_bn")  # networks that fully connected layers follow
 
 
 @settings

@@ -32,8 +32,8 @@ class DeepClusterV2Recipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.banks > (crops := sum(view.count for view in self.views)):
-            raise ValueError(f"banks: {self.banks} crops cannot be clustered where an image has {crops}")
+        if self.banks > self.crops:
+            raise ValueError(f"banks: {self.banks} crops cannot be clustered where an image has {self.crops}")
         if self.kmeans_backend == "faiss" and self.empty == "keep":
             raise ValueError(
                 "kmeans_backend: faiss always splits clusters to refill empty ones; set empty = split"

@@ -39,8 +39,8 @@ class InvariancePropagationRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (crops := sum(view.count for view in self.views)) != 1:
-            raise ValueError(f"views: a step sees one view of an image, not {crops}")
+        if self.crops != 1:
+            raise ValueError(f"views: a step sees one view of an image, not {self.crops}")
         if self.neighbours >= self.background:
             said = f"{self.neighbours} are not fewer than the {self.background} of the background"
             raise ValueError(f"neighbours: {said}; lower one or raise the other")

@@ -28,8 +28,8 @@ class MoCoRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (crops := sum(view.count for view in self.views)) != 2:
-            raise ValueError(f"views: a query and its key are two views of an image, not {crops}")
+        if self.crops != 2:
+            raise ValueError(f"views: a query and its key are two views of an image, not {self.crops}")
         if self.queue < self.batch_size:
             said = f"{self.queue} keys are fewer than a batch of {self.batch_size}"
             raise ValueError(f"queue: {said}; lengthen it or lower batch_size")

@@ -39,8 +39,8 @@ class ODCRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (crops := sum(view.count for view in self.views)) != 1:
-            raise ValueError(f"views: a step sees one view of an image, not {crops}")
+        if self.crops != 1:
+            raise ValueError(f"views: a step sees one view of an image, not {self.crops}")
 
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)

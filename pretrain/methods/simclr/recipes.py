@@ -20,8 +20,8 @@ class SimCLRRecipe(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (crops := sum(view.count for view in self.views)) != 2:
-            raise ValueError(f"views: two views of an image are compared, not {crops}")
+        if self.crops != 2:
+            raise ValueError(f"views: two views of an image are compared, not {self.crops}")
 
     def techniques(self) -> list[str]:
         return [TITLE, "Contrast within the batch", *super().techniques()]

@@ -38,9 +38,9 @@ class SwAVRecipe(Recipe):
         if 0 < self.queue < self.batch_size:
             said = f"{self.queue} features are fewer than a batch of {self.batch_size}; lengthen it or set 0"
             raise ValueError(f"queue: {said}")
-        if self.assign_views > (crops := sum(view.count for view in self.views)) or crops < 2:
+        if self.assign_views > self.crops or self.crops < 2:
             raise ValueError(
-                f"assign_views: {self.assign_views} of {crops} views leave none to predict them from"
+                f"assign_views: {self.assign_views} of {self.crops} views leave none to predict them from"
             )
 
     def kept(self, images: int) -> int:
