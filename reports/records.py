@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +26,19 @@ def found(folder: Path) -> list[tuple[Path, Result]]:
     return [(path, record) for path in paths if (record := readable(path)) is not None]
 
 
-def current(records: Kept) -> list[tuple[Path, Result]]:
-    """The newest record of every model, protocol and seed.
+def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path, Result]]:
+    """A record of every model, protocol and seed: of those planned, or else of all, the newest.
 
-    Of benchmarks only those count whose weights the newest pretraining of the model and seed has left.
+    Of benchmarks only those count whose weights the pretraining that counts for the model and seed has left.
     """
-    newest = _newest((path, r) for path, r in records if r.protocol.get("name") == PRETRAIN)
+    newest = _newest(((path, r) for path, r in records if r.protocol.get("name") == PRETRAIN), planned)
     weights = {trial(r)[::2]: w for _, r in newest if (w := _weights(r))}
     rest = (
         (path, r)
         for path, r in records
         if r.protocol.get("name") != PRETRAIN and _fits(r, weights.get(trial(r)[::2]))
     )
-    return [*newest, *_newest(rest)]
+    return [*newest, *_newest(rest, planned)]
 
 
 def trial(record: Result) -> tuple[str, str, int]:
@@ -46,8 +46,8 @@ def trial(record: Result) -> tuple[str, str, int]:
     return str(record.model.get("name", "")), str(record.protocol.get("name", "")), record.seed
 
 
-def _newest(records: Iterable[tuple[Path, Result]]) -> list[tuple[Path, Result]]:
-    ordered = sorted(records, key=lambda one: (one[1].time.get("end", ""), one[0]))
+def _newest(records: Iterable[tuple[Path, Result]], planned: Set[Path]) -> list[tuple[Path, Result]]:
+    ordered = sorted(records, key=lambda one: (one[0] in planned, one[1].time.get("end", ""), one[0]))
     last = {trial(record): (path, record) for path, record in ordered}
     return [last[key] for key in sorted(last)]
 

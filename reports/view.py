@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contract.protocol import Protocol, catalogue
@@ -25,16 +26,19 @@ Rules = frozenset[tuple[str, str]]  # digest of the rule, fingerprint of the dat
 
 @dataclass(frozen=True)
 class View:
-    """records: of a home; protocols: of its suite; suite: what people type behind --suite."""
+    """records: of a home; protocols: of its suite; suite: what people type behind --suite; planned: paths of
+    the records that the suite would not compute again, which stand before newer ones.
+    """
 
     records: Kept
     protocols: Sequence[Protocol]
     suite: str
+    planned: Set[Path] = frozenset()
 
     @cached_property
     def rows(self) -> list[Row]:
         """A row per model."""
-        return made.rows(self.records)
+        return made.rows(self.records, self.planned)
 
     @cached_property
     def every(self) -> list[Protocol]:

@@ -17,6 +17,7 @@ from reports.compare import CLEAR, Comparison, Difference, Line, Number, compare
 from reports.records import found
 from reports.view import View
 from zoo.options import AsJson, Out, Sets, SuiteOption
+from zoo.plan.counted import counted
 from zoo.request import everything
 
 Names = Annotated[list[str], typer.Argument(help="Two or more models; MODEL@SEED is one seed of a model.")]
@@ -29,7 +30,8 @@ def command(
 ) -> None:
     """Differences of models to the first one with their noise, and which settings differ. From records."""
     request = everything(suite, out, sets or [])
-    made = compare(View(found(request.store.home), request.protocols, suite), models)
+    view = View(found(request.store.home), request.protocols, suite, counted(request))
+    made = compare(view, models)
     if json:
         print(text.dumps(asdict(made), indent=1))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from reports.gate import baseline, verdicts
 from reports.gate.compare import Verdict, code, compare
 from reports.records import found
 from zoo.options import Out, SuiteOption
+from zoo.plan.counted import of_suite
 from zoo.suites import builtin
 
 
@@ -46,7 +47,8 @@ def command(
     summary: Annotated[Path | None, typer.Option("--summary", help="Also write Markdown here.")] = None,
 ) -> None:
     """Compare the records of a suite with a committed baseline; exit code 3 where they do not hold it."""
-    raise typer.Exit(gate(builtin.home(suite, out), path, accept, form, junit, summary))
+    planned = of_suite(suite, out)
+    raise typer.Exit(gate(builtin.home(suite, out), path, accept, form, junit, summary, planned))
 
 
 def gate(
@@ -56,6 +58,7 @@ def gate(
     form: Form = Form.TABLE,
     junit: Path | None = None,
     summary: Path | None = None,
+    planned: Set[Path] = frozenset(),
 ) -> int:
     """Compares the records of a home with the baseline at `path`, prints the verdict and writes it to the
     files asked for; the exit code: 0 passed, 3 not. accept: rewrites the baseline instead, and says what
@@ -64,7 +67,7 @@ def gate(
     records = found(home)
     if not records:
         raise Fault("data-missing", f"{home} holds no record to compare; run `zoo run` first")
-    measured = baseline.measured(records)
+    measured = baseline.measured(records, planned)
     if accept:
         return _accept(path, measured)
     judged = compare(baseline.read(path), measured)

@@ -14,6 +14,7 @@ from reports.exports import Format, export, save
 from reports.records import found
 from reports.view import View
 from zoo.options import AsJson, Out, Sets, SuiteOption
+from zoo.plan.counted import counted
 from zoo.plan.planner import Planner
 from zoo.request import everything
 from zoo.show import tables
@@ -48,7 +49,7 @@ def command(
     _sensible(check, bool(page or pages), bool(form or html), to, form)
     request = everything(suite, out, sets or [])
     if form or html or page or pages:
-        view = View(found(request.store.home), request.protocols, suite)
+        view = View(found(request.store.home), request.protocols, suite, counted(request))
         if form:
             _exported(view, form, to, request.store.home)
         if html:

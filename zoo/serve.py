@@ -6,6 +6,7 @@ import errno
 import sys
 import threading
 from contextlib import suppress
+from functools import lru_cache
 from http import HTTPStatus
 from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +19,7 @@ from pretrain.base.faults import Fault, printable
 from reports.records import found
 from reports.view import View
 from zoo.options import Out, Sets, SuiteOption
+from zoo.plan.counted import of_suite
 from zoo.suites import builtin, file
 
 if TYPE_CHECKING:
@@ -42,7 +44,13 @@ def command(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, por
 
     asked, home = builtin.load(suite, out, file.from_command_line(sets or [])), builtin.home(suite, out)
     protocols = tuple(asked.catalogue().values())
-    live = Live(home, lambda: View(found(home), protocols, suite))
+    planned = lru_cache(maxsize=1)(lambda _: of_suite(suite, out, sets or []))  # once per set of records
+
+    def view() -> View:
+        records = found(home)
+        return View(records, protocols, suite, planned(tuple(path for path, _ in records)))
+
+    live = Live(home, view)
     with server(live, port) as opened:
         live.refresh()
         print(f"http://{HERE}:{opened.server_port}/ shows {home}; Ctrl-C ends it", flush=True)

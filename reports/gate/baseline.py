@@ -13,7 +13,7 @@ its unit; edited by hand, kept when a baseline is accepted.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
@@ -86,11 +86,11 @@ class Measured:
     failed: Mapping[tuple[str, str], str]
 
 
-def measured(records: Kept) -> Measured:
-    """The numbers of the newest records of every model, protocol and seed."""
+def measured(records: Kept, planned: Set[Path] = frozenset()) -> Measured:
+    """The numbers of the newest records of every model, protocol and seed, those planned before others."""
     groups: dict[tuple[str, str], list[Result]] = {}
     failed: dict[tuple[str, str], str] = {}
-    for _, record in current(records):
+    for _, record in current(records, planned):
         place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
         if record.status != "ok":
             said = f"seed {record.seed} {record.status}: {record.reason}: {record.message}"

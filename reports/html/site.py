@@ -32,7 +32,7 @@ def pages(view: View, store: Path, live: bool = False) -> Iterator[tuple[str, by
     """
     places = Places(names(view.records), view.records, store)
     grid, records = Grid(view), _by_model(view.records)
-    shown = {path for path, _ in current(view.records)}
+    shown = {path for path, _ in current(view.records, view.planned)}
     templates = Templates(_common(view), live)
     top: dict[str, Any] = {"up": ""}
     below: dict[str, Any] = {"up": "../", "here": ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from pathlib import Path
 
 from benchmarks.contract.result import Result
@@ -12,10 +13,10 @@ WEIGHTS = "backbone.safetensors"
 LAST = ("supervised", "random", "raw_pixels")  # reference rows stand below the others
 
 
-def rows(records: Kept) -> list[Row]:
-    """A row per model that records are of, from its newest records."""
+def rows(records: Kept, planned: Set[Path] = frozenset()) -> list[Row]:
+    """A row per model that records are of, from its newest records, those planned before others."""
     by_model: dict[str, dict[str, list[tuple[Path, Result]]]] = {}
-    for path, record in current(records):
+    for path, record in current(records, planned):
         model, protocol = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
         by_model.setdefault(model, {}).setdefault(protocol, []).append((path, record))
     old = {(str(r.model.get("name", "")), str(r.protocol.get("name", ""))) for _, r in records}

@@ -25,6 +25,7 @@ from reports.records import fingerprint, found
 from reports.tables.cells import Row
 from reports.view import View, pretraining
 from zoo.options import SuiteOption
+from zoo.plan.counted import of_suite
 from zoo.suites import builtin
 from zoo.weights import pushing
 from zoo.weights.address import parsed, shown
@@ -78,7 +79,8 @@ def chosen(model: str, suite: str, home: Path | None, name: str = "") -> Subject
     place = builtin.home(suite, home)
     if parsed(model) is not None or Path(model).is_file():
         return _given(model, name)
-    view = View(found(place), tuple(builtin.load(suite, home, {}).catalogue().values()), suite)
+    protocols = tuple(builtin.load(suite, home, {}).catalogue().values())
+    view = View(found(place), protocols, suite, of_suite(suite, home))
     names = [row.model for row in view.rows if row.weights is not None]
     if model not in names:
         if "/" in model or not names:
