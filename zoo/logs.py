@@ -22,6 +22,9 @@ POLL_SECONDS = 1.0
 
 Name = Annotated[str, typer.Argument(help="Its name, or `pretrain`.")]
 Seed = Annotated[str, typer.Option("--seed", help="The seed of the model, as `zoo run --seeds` had it.")]
+Evaluation = Annotated[
+    str, typer.Option("--eval-seed", help="That of the evaluation, where `zoo run --eval-seeds` had one.")
+]
 Lines = Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines; 0 for all.", min=0)]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is printed from now on.")]
 
@@ -32,11 +35,12 @@ def command(
     suite: SuiteOption = "demo",
     out: Out = None,
     seed: Seed = "0",
+    eval_seed: Evaluation = "",
     lines: Lines = LAST,
     follow: Follow = False,
 ) -> None:
     """The log of a job: the end of it, all of it, or as it grows."""
-    path = find(Store(home(suite, out)), model, benchmark, seed)
+    path = find(Store(home(suite, out)), model, benchmark, seed, eval_seed)
     print(path, file=sys.stderr)
     file = _opened(path)
     try:
@@ -72,9 +76,10 @@ def _followed(file: TextIOWrapper, path: Path) -> TextIOWrapper:
     return file
 
 
-def find(store: Store, model: str, benchmark: str, seed: str = "0") -> Path:
+def find(store: Store, model: str, benchmark: str, seed: str = "0", evaluation: str = "") -> Path:
     """The log of a job. Raises Fault where there is none, and names those that there are."""
     label = f"{model} {benchmark}" + (f" seed {seed}" if seed != "0" else "")
+    label += f" evaluation {evaluation}" if evaluation not in ("", seed) else ""
     path = store.log(label)
     if path.exists():
         return path

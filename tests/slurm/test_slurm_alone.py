@@ -231,13 +231,13 @@ def test_what_is_computed_again_is_cleared_once_where_the_task_first_starts(
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     found = list[bool]()
 
-    def main(path: Path) -> int:
+    def carried_out(path: Path, device: object) -> int:
         assert path.exists()
         found.append(job.weights is not None and job.weights.exists())
         planned.pretend(job, suite)
         return 0
 
-    monkeypatch.setattr(child, "main", main)
+    monkeypatch.setattr(child, "carried_out", carried_out)
     for _ in range(2):  # as it is requeued: there is a record by now
         assert slurm_task.run(tmp_path / "home" / "slurm" / "zoo-array") == 0
     assert found == [False]

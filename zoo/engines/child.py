@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -19,6 +20,9 @@ from zoo.jobs import record
 from zoo.plan.job import FULL, Job
 from zoo.store import Store
 from zoo.suites.suite import Entry, Given, Suite, Trained, recipes
+
+if TYPE_CHECKING:
+    import torch
 
 JOB = "JOB.json"
 _SUITE = TypeAdapter(Suite)
@@ -77,11 +81,25 @@ def main(path: Path) -> int:
     """Carries out the job of a file; 0 where its record says ok, 6 where the disk was full: there may be no
     record then. Under torchrun all ranks do, the first records.
     """
+    with group() as device:
+        return carried_out(path, device)
+
+
+@contextmanager
+def group() -> Iterator[torch.device]:
+    """The device of this process, which ends with its parent, in the group of those that work with it."""
     process.follow_parent()
     cores.bind()
     import torch
 
     from pretrain.base import dist
+
+    with dist.group("cuda" if torch.cuda.is_available() else "cpu") as device:
+        yield device
+
+
+def carried_out(path: Path, device: torch.device) -> int:
+    """The exit code of `main`, within a group."""
     from zoo.jobs import benchmark, pretrain
     from zoo.jobs.place import Place
     from zoo.plan.datasets import Datasets
@@ -89,11 +107,10 @@ def main(path: Path) -> int:
 
     job, suite, store = read(path)
     display = Display(1)
-    with dist.group("cuda" if torch.cuda.is_available() else "cpu") as device:
-        place = Place(suite, store, Datasets(suite, store.fingerprints), device, display.report)
-        with display.job(job), record.recording(job, suite.name) as found:
-            work = pretrain if job.protocol is None else benchmark
-            found.outcome = work.run(job, place)
+    place = Place(suite, store, Datasets(suite, store.fingerprints), device, display.report)
+    with display.job(job), record.recording(job, suite.name) as found:
+        work = pretrain if job.protocol is None else benchmark
+        found.outcome = work.run(job, place)
     if found.record is None or found.record.status == "ok":
         return 0
     print(f"{found.record.reason}: {found.record.message}", file=sys.stderr)

@@ -7,15 +7,12 @@ others, for which the rest do not wait. A fault in one of them ends all.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from pretrain.base import dist
-from pretrain.base.lease import lease
 from zoo.engines.engine import Orders
+from zoo.engines.together import lease
 from zoo.jobs import benchmark, pretrain
 from zoo.jobs.place import Place
 from zoo.jobs.record import recording
@@ -39,12 +36,13 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
                 display.passed(job)
                 continue
             lock = request.store.lock(job.key)
-            with _lease(lock, orders, display):
+            with lease(lock, orders.wait, display.waiting):
                 job = planner.judged_again(job, plan) if not orders.again else job
                 if dist.agreed(job.runs(orders.again)):
                     assert job.folder is not None
                     if orders.again and dist.rank() == 0:
                         shutil.rmtree(job.folder, ignore_errors=True)
+                    dist.barrier()  # nobody looks for a state to go on from before it is gone
                     with display.job(job), recording(job, request.suite.name) as found:
                         work = pretrain if job.protocol is None else benchmark
                         found.outcome = work.run(job, place)
@@ -54,18 +52,3 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
             if dist.rank() == 0:
                 orders.kept()
     return plan
-
-
-@contextmanager
-def _lease(lock: Path, orders: Orders, display: Display) -> Iterator[None]:
-    """The first process holds it for all, and tells the others of every moment that it waits: processes that
-    hear nothing for minutes take each other for dead.
-    """
-    if dist.rank() > 0:
-        while not dist.agreed(True):
-            pass
-        yield
-        return
-    with lease(lock, orders.wait, display.waiting, meanwhile=lambda: dist.agreed(False)):
-        dist.agreed(True)
-        yield

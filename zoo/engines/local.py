@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from benchmarks.contract.result import readable
 from pretrain.base import cores, process
+from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
 from zoo.engines import child
 from zoo.engines.engine import Orders
@@ -40,12 +41,13 @@ class Running:
 
 def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
     """The plan as it ended."""
-    slots = gpu_slots(orders.gpus)
+    campaign = Campaign(plan, planner, orders, display)
     for job in plan.jobs:
         if job.protocol is None:
-            plan = _carry_out([job], plan, planner, orders, display, slots)
-    rest = [plan.current(job) for job in plan.jobs if job.protocol is not None]
-    return _carry_out(sorted(rest, key=lambda job: wanted(job, slots)), plan, planner, orders, display, slots)
+            campaign.carry_out([job])
+    rest = [campaign.plan.current(job) for job in plan.jobs if job.protocol is not None]
+    campaign.carry_out(sorted(rest, key=lambda job: wanted(job, campaign.slots)))
+    return campaign.plan
 
 
 def gpu_slots(gpus: int) -> list[str]:
@@ -62,59 +64,104 @@ def wanted(job: Job, slots: list[str]) -> int:
     return len(slots) if protocol is None or protocol.roots or protocol.together else 1
 
 
-def _carry_out(
-    jobs: list[Job], plan: Plan, planner: Planner, orders: Orders, display: Display, slots: list[str]
-) -> Plan:
-    """Runs jobs as slots become free. On an interrupt every child's group is told to stop, then killed."""
-    free, running, waiting = list(slots), list[Running](), list(jobs)
-    try:
-        while waiting or running:
-            while waiting and wanted(waiting[0], slots) <= len(free) and not _held(waiting[0], running):
-                job = waiting.pop(0)
-                held = ExitStack()
-                if job.runs(orders.again):
-                    held.enter_context(lease(planner.store.lock(job.key), orders.wait, display.waiting))
-                    job = job if orders.again else planner.judged_again(job, plan)
-                if not job.runs(orders.again):
-                    held.close()
-                    display.passed(job)
-                    plan = planner.after(job, plan)
-                    continue
-                gpus = [free.pop(0) for _ in range(wanted(job, slots))]
-                running.append(_start(job, plan, gpus, len(slots), held, orders, display))
-            for one in [one for one in running if one.child.code is not None]:
-                running.remove(one)
-                free += one.gpus
-                plan = planner.after(_finished(one, plan, display), plan)
+class Campaign:
+    """A plan on its way: GPUs that are free, jobs that run on the others."""
+
+    def __init__(self, plan: Plan, planner: Planner, orders: Orders, display: Display) -> None:
+        self.plan, self.planner, self.orders, self.display = plan, planner, orders, display
+        self.slots = gpu_slots(orders.gpus)
+        self.free, self.running, self._said = list(self.slots), list[Running](), set[str]()
+
+    def carry_out(self, jobs: list[Job]) -> None:
+        """Runs jobs as slots become free. On an interrupt every child's group is told to stop, then
+        killed.
+        """
+        try:
+            while jobs or self.running:
+                jobs = self._begun(jobs)
+                self._collect()
+                time.sleep(POLL_SECONDS if jobs or self.running else 0)
+        finally:
+            process.stop([one.child for one in self.running])
+            for one in self.running:
                 one.held.close()
-                orders.kept()
-            time.sleep(POLL_SECONDS if running else 0)
-    finally:
-        process.stop([one.child for one in running])
-        for one in running:
+
+    def _begun(self, jobs: list[Job]) -> list[Job]:
+        """Starts jobs for which there is room, and returns those that still wait.
+
+        One that needs more slots than are free holds up those behind it, or would never get them. One that
+        another command works on does not: two commands would wait for each other, each with the other's job.
+        """
+        kept = list[Job]()
+        for i, job in enumerate(jobs):
+            if wanted(job, self.slots) > len(self.free):
+                return kept + jobs[i:]
+            if not self._begin(job):
+                kept.append(job)
+        return kept
+
+    def _begin(self, job: Job) -> bool:
+        """Starts a job, or passes it by where nothing is to be done; False where it has to wait."""
+        if any(one.job.key == job.key for one in self.running):  # of another name or seed of a model
+            return False
+        held = ExitStack()
+        if job.runs(self.orders.again):
+            if not self._leased(job, held):
+                return False
+            job = job if self.orders.again else self.planner.judged_again(job, self.plan)
+        if job.runs(self.orders.again):
+            gpus = [self.free.pop(0) for _ in range(wanted(job, self.slots))]
+            self.running.append(self._start(job, gpus, held))
+            return True
+        held.close()
+        self.display.passed(job)
+        self.plan = self.planner.after(job, self.plan)
+        return True
+
+    def _leased(self, job: Job, held: ExitStack) -> bool:
+        """Whether the job is ours now; that it is not is said once. Raises Fault under orders not to wait."""
+        try:
+            held.enter_context(lease(self.planner.store.lock(job.key), wait=False))
+        except Fault as fault:
+            if fault.reason != "busy" or not self.orders.wait:
+                raise
+            if job.label not in self._said:
+                self.display.line(f"{job.label} waits: another command works on it")
+            self._said.add(job.label)
+            return False
+        return True
+
+    def _start(self, job: Job, gpus: list[str], held: ExitStack) -> Running:
+        request = self.plan.request
+        if self.orders.again:
+            child.clear(job)
+        path = child.write(job, request.suite, request.store)
+        log = request.store.log(job.label)
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
+        environment |= cores.share(len(gpus), len(self.slots))
+        argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
+        before = _digest(job)
+        self.display.started(job, log)
+        return Running(job, process.start(argv, log, environment), gpus, held, before)
+
+    def _collect(self) -> None:
+        """Takes in the records of processes that have ended."""
+        for one in [one for one in self.running if one.child.code is not None]:
+            self.running.remove(one)
+            self.free += one.gpus
+            self.plan = self.planner.after(self._finished(one), self.plan)
             one.held.close()
-    return plan
+            self.orders.kept()
 
-
-def _held(job: Job, running: list[Running]) -> bool:
-    """Whether we hold its lease already, for a job with the same key: of another name or seed of a model."""
-    return any(one.job.key == job.key for one in running)
-
-
-def _start(
-    job: Job, plan: Plan, gpus: list[str], slots: int, held: ExitStack, orders: Orders, display: Display
-) -> Running:
-    request = plan.request
-    if orders.again:
-        child.clear(job)
-    path = child.write(job, request.suite, request.store)
-    log = request.store.log(job.label)
-    environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
-    environment |= cores.share(len(gpus), slots)
-    argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
-    before = _digest(job)
-    display.started(job, log)
-    return Running(job, process.start(argv, log, environment), gpus, held, before)
+    def _finished(self, one: Running) -> Job:
+        """The job as its process has left it; a process that was killed leaves a failed record through us."""
+        assert one.job.path is not None
+        found = readable(one.job.path)
+        if found is None or found.digest == one.before:
+            found = child.left_nothing(one.job, self.plan.request.suite.name, one.child)
+        job = ended(one.job, found)
+        self.display.ended(job, one.child.tail(LAST_LINES) if job.state == "failed" else [])
+        return job
 
 
 def _digest(job: Job) -> str:
@@ -131,14 +178,3 @@ def launcher(job: Job, gpus: list[str]) -> list[str]:
     if len(gpus) < 2 or (job.protocol is not None and not job.protocol.together):
         return []
     return ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={len(gpus)}"]
-
-
-def _finished(one: Running, plan: Plan, display: Display) -> Job:
-    """The job as its process has left it; a process that was killed leaves a failed record through us."""
-    assert one.job.path is not None
-    found = readable(one.job.path)
-    if found is None or found.digest == one.before:
-        found = child.left_nothing(one.job, plan.request.suite.name, one.child)
-    job = ended(one.job, found)
-    display.ended(job, one.child.tail(LAST_LINES) if job.state == "failed" else [])
-    return job

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from zoo.engines import slurm_queue
@@ -19,41 +18,39 @@ STATES = ("*.pt", "*.pth")  # what pretraining and foreign trainers go on from
 def run(folder: Path) -> int:
     """The exit code of the job; 0 also where another process has done it in the meantime.
 
-    The first process holds the job's lock. A node that is lost to the scheduler may still compute: what was
-    requeued then waits for it, and finds its record.
+    A node that is lost to the scheduler may still compute: what was requeued then waits for it, all processes
+    together, and finds its record.
     """
     from benchmarks.contract.result import NAME, readable
-    from pretrain.base.lease import lease
-    from zoo.engines import child
+    from pretrain.base import dist
+    from zoo.engines import child, together
 
     task = mine(folder)
-    alone = _meet()
-    first = alone or os.environ["RANK"] == "0"
+    _meet()
     job, _, store = child.read(Path(task.job))
-    with lease(store.lock(job.key), waiting=_waiting) if first else nullcontext():
-        if first:
+    with child.group() as device, together.lease(store.lock(job.key), wait=True, waiting=_waiting):
+        left = readable(Path(task.job).with_name(NAME))
+        if dist.agreed(left is not None and left.status == "ok" and left.digest != task.before):
+            print(f"{job.label}: done by another process")
+            return 0
+        if dist.rank() == 0:
             if task.again and not _stamp(folder).exists():  # a requeued one goes on
                 child.clear(job)
             _stamp(folder).write_text(state(Path(task.job).parent))
-        left = readable(Path(task.job).with_name(NAME))
-        if alone and left is not None and left.status == "ok" and left.digest != task.before:
-            print(f"{job.label}: done by another process")
-            return 0
+        dist.barrier()  # what is cleared is gone before anyone looks for a state to go on from
         print(f"{job.label}: SLURM job {os.environ.get('SLURM_JOB_ID')} on {os.uname().nodename}", flush=True)
-        return child.main(Path(task.job))
+        return child.carried_out(Path(task.job), device)
 
 
 def _waiting(holder: str) -> None:
     print(f"waiting for {holder}, which works on this job", flush=True)
 
 
-def _meet() -> bool:
-    """Sets what torchrun would set; whether this is the only process."""
-    count = int(os.environ.get("SLURM_NTASKS", "1"))
-    if count > 1:
+def _meet() -> None:
+    """Sets what torchrun would set, where there are several processes."""
+    if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         named = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
         os.environ.update({theirs: os.environ[ours] for theirs, ours in named.items()})
-    return count == 1
 
 
 def went_on(folder: Path) -> int:
