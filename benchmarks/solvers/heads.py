@@ -21,12 +21,12 @@ from benchmarks.solvers.classifiers import Heads, Inputs
 from benchmarks.solvers.training import Head, Solver
 from pretrain.base import dist, files
 from pretrain.base.faults import Fault
+from pretrain.base.numerics import autocast
 from pretrain.data.augment import Ints
 from pretrain.data.loader import Loader, open_loader
 from pretrain.data.view import centre_view, sized
 from pretrain.nets.backbone import MAPS
 from pretrain.train import optim
-from pretrain.train.method import autocast
 
 Epoch = dict[str, list[int]]  # head -> hits among the first, and among the first five
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 
 from pretrain.base import dist, phase, watch
+from pretrain.base.numerics import autocast
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint, clusters
-from pretrain.train import method, optim, state
+from pretrain.train import optim, state
 from pretrain.train.meter import Meter, Told
 from pretrain.train.method import At, Loss
 from pretrain.train.micro import Parts
@@ -73,7 +74,7 @@ def step(run: Run, batch: Batch, at: At, rate: float) -> Loss:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     views = [view.contiguous(memory_format=torch.channels_last) for view in batch.views]
-    with method.autocast(run.data.device, run.recipe.precision):
+    with autocast(run.data.device, run.recipe.precision):
         loss = run.method.loss(run.net, dataclasses.replace(batch, views=views), at)
     run.optimizer.zero_grad(set_to_none=True)
     watch.went_on()  # gradients travel in here

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -218,11 +218,6 @@ def find(name: str) -> type[Method]:
     module = registry.load("pretrain.methods", name, "method")
     own = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]
     return next(v for v in own if issubclass(v, Method))
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Mixed precision of a recipe: bf16 autocast, or fp32 as it is."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.base import dist
 from pretrain.base.faults import Fault
+from pretrain.base.numerics import autocast
 from pretrain.nets.batch_norm import SplitBatchNorm
 from pretrain.nets.recompute import untracked
-from pretrain.train import method
 from pretrain.train.recipe import Recipe
 
 
@@ -74,7 +74,7 @@ class Parts(nn.Module):
                 during.enter_context(self._grouped(remembers=False))
                 if isinstance(self.net, DistributedDataParallel) and i + 1 < len(parts):
                     during.enter_context(self.net.no_sync())
-                with method.autocast(part[0].device, self.precision):
+                with autocast(part[0].device, self.precision):
                     outputs = self.net(part)
                 torch.autograd.backward(*self._shares(outputs, i))
         self._views, self._made = [], []

@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.data.loader import Images, Loader
 from pretrain.data.view import centre_view
-from pretrain.train.method import autocast, evaluating, share
+from pretrain.train.method import evaluating, share
 from pretrain.train.state import Run
 
 VARIABLE = "ZOO_ONLINE"

@@ -122,7 +122,7 @@ class Recipe(Scheduled):
     tail: what becomes of the images of an epoch that do not fill a batch: they are left out, or the first
     ids of its order fill it up;
     precision: of the network's forward and backward: bf16 autocast, tf32 (a GPU's rounded operands), or exact
-    fp32; memories, centroids and losses are fp32 in all of them.
+    fp32; memories, centroids and losses are fp32 in all of them. A device without bf16 computes in fp32.
     """
 
     name: str

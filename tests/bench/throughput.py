@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from pretrain.base import registry
+from pretrain.base.numerics import autocast
 from pretrain.base.settings import changed
 from pretrain.cluster.kmeans import kmeans
 from pretrain.cluster.nearest import Precision
@@ -71,7 +72,7 @@ def prepared(name: str, recipe: Recipe, n: int, device: torch.device, out: Path)
 def bare(run: Run, batch: Batch) -> None:
     """Forward and backward of the network alone."""
     views = [view.contiguous(memory_format=torch.channels_last) for view in batch.views]
-    with method.autocast(run.data.device, run.recipe.precision):
+    with autocast(run.data.device, run.recipe.precision):
         out = run.net(views)
     run.optimizer.zero_grad(set_to_none=True)
     (out[0] if isinstance(run.method.net.head, nn.Identity) else out[1]).sum().backward()

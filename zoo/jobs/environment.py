@@ -18,6 +18,8 @@ def environment() -> dict[str, Any]:
     """What this process runs on."""
     import torch
 
+    from pretrain.base.numerics import computes_bf16
+
     return {
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -27,6 +29,7 @@ def environment() -> dict[str, Any]:
         if torch.cuda.is_available()
         else platform.processor() or "cpu",
         "threads": torch.get_num_threads(),
+        "bf16": computes_bf16("cuda" if torch.cuda.is_available() else "cpu"),  # where asked for; else fp32
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome
-from pretrain.base.numerics import numerics
+from pretrain.base.numerics import computes_bf16, numerics
 from pretrain.base.settings import plain
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint
@@ -27,6 +27,8 @@ def run(job: Job, place: Place) -> Outcome:
     assert isinstance(job.entry, Trained)
     assert job.folder is not None
     recipe = job.entry.recipe
+    if recipe.precision == "bf16" and not computes_bf16(place.device.type):
+        place.report(0, 0, "in fp32: this device has no bf16")
     empty = Split("no images", Path(), (), None, ())
     split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
     with (

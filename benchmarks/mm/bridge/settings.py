@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pretrain.base.faults import Fault
-from pretrain.base.settings import AbovePositive, Count, Positive, Probability, Rate, settings
+from pretrain.base.settings import AbovePositive, Count, Positive, Probability, Rate, added, settings
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
@@ -75,7 +75,8 @@ class Segmentation:
     window_stride: step of the square window at test, 0 for whole images; output_stride: pixels per cell of
     the last map, by dilation; head_channels, side_channels: width of the head on the last stage and of the
     auxiliary one before it; classes: ids 0 to classes - 1 are scored, 255 is ignored; counts: expected
-    training and test images, or (0, 0).
+    training and test images, or (0, 0); precision: of the network in training, bf16 where the device has it;
+    tests are in fp32.
     """
 
     layout: Literal["voc", "cityscapes"]
@@ -99,6 +100,7 @@ class Segmentation:
     output_stride: Literal[1, 2, 4, 8, 16, 32] = 8
     head_channels: Positive = 512
     side_channels: Positive = 256
+    precision: Literal["fp32", "bf16"] = added("fp32")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def run(job: Job) -> dict[str, Any]:
     """
     operators, wanted = ops.install(), keep.asked()
     # mm's packages may be imported from here on.
-    from benchmarks.mm.worker import data, detection, evaluators, heads, segmentation  # noqa: F401  they register their classes
+    from benchmarks.mm.worker import data, detection, evaluators, heads, precision, segmentation  # noqa: F401  they register their classes
     from benchmarks.mm.worker.hooks import Watch
     from benchmarks.mm.worker.looks import Looks
     from benchmarks.mm.worker.resume import INFO, JobRunner
@@ -96,6 +96,8 @@ def run(job: Job) -> dict[str, Any]:
         cfg = detection.build(job, job.settings, found)
     cfg.launcher = "pytorch" if job.processes > 1 else "none"
     runner = JobRunner.from_cfg(cfg)
+    if cfg.optim_wrapper.type == precision.BF16:
+        runner.model = precision.laid_out(runner.model)
     watch = Watch(job.weights, job.work / PROGRESS)
     runner.register_hook(watch)
     voc = isinstance(job.settings, Segmentation) and job.settings.layout == "voc"

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.bridge.settings import Schedule, Segmentation, schedule
-from benchmarks.mm.worker import config
+from benchmarks.mm.worker import config, precision
 from benchmarks.mm.worker.backbone import shape
 from benchmarks.mm.worker.data import Data
 from pretrain.nets import checkpoint
@@ -30,6 +30,8 @@ def build(job: Job, settings: Segmentation, data: Data) -> Config:
     _model(cfg.model, job.weights, settings)
     _data(cfg, settings, data)
     _lengths(cfg, settings, plan)
+    if settings.precision == "bf16":
+        cfg.optim_wrapper.type = precision.BF16
     return config.complete(cfg, job, plan)
 
 

@@ -99,6 +99,7 @@ def _small(protocol: Protocol, iterations: int, scale: tuple[int, int], window_s
         output_stride=4,
         head_channels=64,
         side_channels=32,
+        precision="bf16",
     )
     return replace(protocol, settings=settings)
 

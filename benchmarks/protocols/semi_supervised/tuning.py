@@ -23,12 +23,12 @@ from benchmarks.contract.task import Task
 from benchmarks.features import channels_last
 from benchmarks.solvers.heads import hits
 from pretrain.base import files
+from pretrain.base.numerics import autocast
 from pretrain.data.loader import open_loader
 from pretrain.data.view import centre_view, sized
 from pretrain.nets import checkpoint
 from pretrain.nets.heads import linear
 from pretrain.train import optim
-from pretrain.train.method import autocast
 
 Ids = npt.NDArray[np.int64]
 Accuracy = tuple[float, float]  # top-1 and top-5 in percent

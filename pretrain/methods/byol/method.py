@@ -12,12 +12,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pretrain.base.numerics import autocast
 from pretrain.cluster import health
 from pretrain.data.loader import Batch
 from pretrain.methods.byol.recipes import BYOLRecipe
 from pretrain.nets import archs, heads
 from pretrain.nets.teacher import Teacher, rising
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast
+from pretrain.train.method import At, Loss, Method, TrainingData
 
 ADVICE = "try a lower learning rate, a teacher_momentum nearer to 1, or a larger batch"
 

@@ -28,13 +28,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.cluster import agreement, health
 from pretrain.cluster.nearest import matmul_precision
 from pretrain.data.loader import Batch
 from pretrain.methods.coke.recipes import LARGE, CoKeRecipe
 from pretrain.nets import archs, heads
 from pretrain.nets.clusters import Clustering, projection
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast, derive
+from pretrain.train.method import At, Loss, Method, TrainingData, derive
 
 ADVICE = "try a lower learning rate, fewer clusters, a larger 'ratio' or 'dual_rate'"
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.cluster import agreement, health, kmeans, pca
 from pretrain.data.loader import Batch
 from pretrain.methods.deepcluster.recipes import DeepClusterRecipe
@@ -34,7 +35,6 @@ from pretrain.train.method import (
     Loss,
     Method,
     TrainingData,
-    autocast,
     derive,
     evaluating,
     head_apart,

@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.base.settings import changed
 from pretrain.cluster import agreement, health, kmeans
 from pretrain.data.loader import Batch
 from pretrain.methods.deepclusterv2.recipes import DeepClusterV2Recipe
 from pretrain.nets import archs, heads
 from pretrain.nets.clusters import Clustering, projection
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast, derive, share
+from pretrain.train.method import At, Loss, Method, TrainingData, derive, share
 
 ADVICE = "try a lower learning rate, fewer prototypes, or empty = 'split'"
 

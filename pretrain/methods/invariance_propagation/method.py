@@ -26,12 +26,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.cluster import health
 from pretrain.cluster.nearest import matmul_precision
 from pretrain.data.loader import Batch
 from pretrain.methods.invariance_propagation.recipes import InvariancePropagationRecipe
 from pretrain.nets import archs, heads
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast, derive
+from pretrain.train.method import At, Loss, Method, TrainingData, derive
 
 EPSILON = 1e-7
 TILE = 1 << 16  # rows of the bank that are compared at a time

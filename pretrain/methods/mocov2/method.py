@@ -19,12 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.cluster import health
 from pretrain.data.loader import Batch
 from pretrain.methods.mocov2.recipes import MoCoRecipe
 from pretrain.nets import archs, heads
 from pretrain.nets.teacher import Teacher
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast, derive
+from pretrain.train.method import At, Loss, Method, TrainingData, derive
 
 ADVICE = "try a lower learning rate, a longer queue, or a bn_group below batch_size"
 

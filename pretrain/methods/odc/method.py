@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from pretrain.base import dist
 from pretrain.base.lagged import Lagged
+from pretrain.base.numerics import autocast
 from pretrain.cluster import agreement, health, kmeans
 from pretrain.data.loader import Batch
 from pretrain.methods.odc import memory as memories
@@ -34,7 +35,7 @@ from pretrain.methods.odc.recipes import ODCRecipe
 from pretrain.nets import archs, heads
 from pretrain.nets.batch_norm import BatchNorm1dOf
 from pretrain.nets.clusters import Clustering, projection
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast, evaluating, head_apart
+from pretrain.train.method import At, Loss, Method, TrainingData, evaluating, head_apart
 
 ADVICE = "try a lower learning rate, fewer clusters, a larger 'min_cluster', or init_bn = 'calibrated'"
 

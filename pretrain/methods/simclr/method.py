@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.cluster import health
 from pretrain.data.loader import Batch
 from pretrain.methods.simclr.recipes import SimCLRRecipe
 from pretrain.nets import archs, heads
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast
+from pretrain.train.method import At, Loss, Method, TrainingData
 
 ADVICE = "try a lower learning rate, a longer warm-up, or a larger batch"
 

@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
+from pretrain.base.numerics import autocast
 from pretrain.cluster import agreement, health
 from pretrain.data.loader import Batch
 from pretrain.methods.swav.recipes import SwAVRecipe
 from pretrain.nets import archs, heads
 from pretrain.nets.clusters import Clustering, projection
-from pretrain.train.method import At, Loss, Method, TrainingData, autocast, share
+from pretrain.train.method import At, Loss, Method, TrainingData, share
 
 FP32_EPSILON = 0.03  # below it the exponentials of Sinkhorn need fp64
 ADVICE = "try a lower epsilon, a longer freeze, a lower learning rate, or a shorter or later queue"
