@@ -66,6 +66,16 @@ def test_splits_of_other_classes_fail_the_job_that_reads_them(suite: Suite, tmp_
     assert (job.state, job.why and job.why.reason) == ("failed", "data-corrupt")
 
 
+def test_one_class_alone_fails_the_benchmark_before_anything_is_trained(suite: Suite, tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        for folder in sorted((tmp_path / "images" / part).iterdir())[1:]:
+            shutil.rmtree(folder)
+    made = jobs(suite, tmp_path)
+    assert made["pretrain"].state == "todo"
+    assert made["imagenet_knn"].state == "failed"
+    assert "has images of one class, expected two or more" in str(made["imagenet_knn"].why)
+
+
 def test_benchmarks_of_a_failed_pretraining_say_why_it_failed(suite: Suite, tmp_path: Path) -> None:
     pretend(jobs(suite, tmp_path)["pretrain"], suite, Fault("nan", "the loss is nan"))
     job = jobs(suite, tmp_path)["imagenet_knn"]

@@ -73,6 +73,11 @@ def test_kinds_switch_and_lists_are_replaced() -> None:
     assert (made.views[0].size, made.input.mean) == (64, (0.1, 0.2, 0.3))
 
 
+def test_no_epochs_are_refused_where_there_were_some() -> None:
+    with pytest.raises(Fault, match="0 epochs train nothing; the untrained network is the model `random`"):
+        override(ODC, {"epochs": 0}, "odc")
+
+
 def test_milestones_follow_epochs_and_say_so() -> None:
     made, said = override(ODC, {"epochs": 20}, "odc")
     assert made.schedule == Step(milestones=(18,), gamma=0.4)

@@ -157,7 +157,9 @@ class Recipe(Scheduled):
             raise ValueError(f"adapts: this method has no '{lacking[0]}'")
 
     def follow(self, body: dict[str, Any], touched: frozenset[str]) -> list[str]:
-        """What somebody sets adapts no more."""
+        """What somebody sets adapts no more. Raises Fault where that leaves nothing to train."""
+        if self.epochs and not body["epochs"]:
+            raise self.misfit("0 epochs train nothing; the untrained network is the model `random`")
         body["adapts"] = [name for name in body["adapts"] if name not in touched]
         return super().follow(body, touched)
 

@@ -44,6 +44,15 @@ class Datasets:
         if len({self.identity(reference).names for reference in read.values()}) > 1:
             require_same_classes({role: self.split(reference) for role, reference in read.items()})
 
+    def require_two_classes(self, read: Mapping[str, Reference]) -> None:
+        """Raises Fault (bad-config) where the images of a split can only be of one class, before anything is
+        trained for it. Every network scores 100 % there, a random one too.
+        """
+        for reference in read.values():
+            if self.identity(reference).classes == 1:
+                said = f"{reference} ({self.split(reference).root}) has images of one class, expected two or more"
+                raise Fault("bad-config", f"{said}; add another class or leave this benchmark out")
+
     def _key(self, reference: Reference) -> str:
         folder = reference if isinstance(reference, Path) else self.suite.folder(reference.partition("/")[0])
         part = "all" if isinstance(reference, Path) else reference

@@ -191,6 +191,7 @@ class Planner:
             role: self.datasets.identity(reference).fingerprint for role, reference in protocol.data.items()
         }
         self.datasets.require_same_classes(protocol.data)
+        self.datasets.require_two_classes(protocol.data)
         return splits | {name: self.datasets.tree(name, protocol).fingerprint for name in protocol.roots}
 
     def _without_data(self, job: Job, fault: Fault) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, printable
 from pretrain.data.check import bad_images
 from zoo.suites import builtin
 from zoo.suites.suite import Reference, Suite
@@ -28,7 +28,7 @@ def show(name: str, out: Path | None) -> int:
         print(f"{reference}: {len(split)} images, {len(found)} bad", file=sys.stderr)
         for path, why in found:
             print(path.absolute())
-            print(f"  {path}: {why}", file=sys.stderr)
+            print(f"  {printable(str(path))}: {why}", file=sys.stderr)
     return 4 if not looked else 1 if bad else 0
 
 
