@@ -21,6 +21,7 @@ BENCHMARKS = ["clustering", "imagenet_knn"]
 SECONDS = 120
 
 
+@pytest.mark.case(24)
 def test_two_commands_never_wait_for_each_other(tmp_path: Path) -> None:
     scenes.folder(tmp_path / "imagenet", per_class=40)
     suite, home = tmp_path / "own.toml", tmp_path / "home"

@@ -17,6 +17,7 @@ from torchvision.ops import nms as torchvision_nms
 
 from benchmarks.mm.worker import ops
 
+pytest.importorskip("mmengine", reason="mmdet and mmsegmentation are not installed")
 DEVICES = [
     "cpu",
     pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")),

@@ -29,6 +29,7 @@ from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 
+pytest.importorskip("mmengine", reason="mmdet and mmsegmentation are not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the mm packages warn when they are imported
 
 SIDE = 40  # px; mmdet leaves images below 32 out

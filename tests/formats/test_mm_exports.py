@@ -11,6 +11,7 @@ from benchmarks.mm.worker import ops
 from pretrain.nets.formats.exporting import export
 from tests.formats.test_exporting import loaded
 
+pytest.importorskip("mmengine", reason="mmdet and mmsegmentation are not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the mm packages warn when they are imported
 
 
