@@ -128,6 +128,11 @@ def task(root: Path, net: Foreign, protocol: Protocol) -> Task:
     )  # fmt: skip
 
 
+def test_a_crop_larger_than_its_images_is_refused() -> None:
+    with pytest.raises(Fault, match="resize 32: a centre crop of 64 px does not fit"):
+        foreign(nn.Conv2d(3, 4, 1), size=64, resize=32)
+
+
 def test_linear_heads_on_maps_that_there_are_not_say_so(tmp_path: Path) -> None:
     protocol = catalogue("smoke")["imagenet_linear"]
     protocol = replace(protocol, settings=changed(protocol.settings, precision="fp32", batch_size=4))

@@ -51,6 +51,11 @@ def test_a_name_is_made_one_of_a_folder(stem: str, name: str) -> None:
     assert models.legal(stem) == name
 
 
+def test_a_file_whose_name_has_no_letter_needs_one(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(Fault, match=r"'模型\.pth' has no letter.*zoo run NAME --checkpoint FILE"):
+        resolve([], file.rename(tmp_path / "模型.pth"), tmp_path, arch="resnet20")
+
+
 def test_a_file_of_a_methods_name_asks_for_another(file: Path, tmp_path: Path) -> None:
     with pytest.raises(Fault, match="'odc' is a model that the zoo trains; name yours otherwise"):
         resolve([], file.rename(tmp_path / "odc.pth"), tmp_path)

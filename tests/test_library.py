@@ -96,6 +96,14 @@ def test_what_is_not_there_is_a_fault(tmp_path: Path) -> None:
         zoo.load("odc", home=str(tmp_path))
 
 
+def test_a_name_may_have_a_dot(images: Path, weights: Path, tmp_path: Path) -> None:
+    words: dict[str, Any] = {"data": {"imagenet": str(images)}, "home": str(tmp_path), "settings": KNN}
+    (record,) = zoo.evaluate(weights, ["imagenet_knn"], name="v2.pth", **words)
+    assert record.status == "ok", record.message
+    with pytest.raises(zoo.Fault, match=r"model 'v2.pth': its weights of seed 0"):
+        zoo.load("v2.pth", home=str(tmp_path))  # ours are not copied; this is no file that is gone
+
+
 def test_a_module_is_evaluated(images: Path, tmp_path: Path) -> None:
     words: dict[str, Any] = {"data": {"imagenet": str(images)}, "home": str(tmp_path), "settings": KNN}
     (record,) = zoo.evaluate(Mean(), ["imagenet_knn"], size=16, **words)

@@ -227,6 +227,27 @@ def test_what_is_neither_a_model_nor_a_file_is_refused(model: str, said: str, tm
         chosen(model, "smoke", trained_home(tmp_path / "home"))
 
 
+def test_a_model_that_was_given_is_asked_for_its_file(tmp_path: Path) -> None:
+    home = trained_home(tmp_path / "home")
+    benchmark(home, catalogue("smoke")["imagenet_linear"], {"AvgPool_top1": 41.234}, "mine.pth", n=300)
+    with pytest.raises(Fault, match=r"numbers of 'mine\.pth'.*zoo publish FILE --name mine"):
+        chosen("mine.pth", "smoke", home)
+
+
+def test_the_card_of_edges_says_which_images_its_network_takes(tmp_path: Path) -> None:
+    """The transform ends in the two edges, which the network of the zoo finds itself."""
+    out = published(tmp_path, sobel=True)
+    said = (out / "README.md").read_text()
+    assert "the two edges that the first convolution takes" in said
+    (takes,) = re.findall(r"and takes `(.*?)`", said)
+    net = read(out / "model.safetensors").backbone
+    image = Image.new("RGB", (90, 80))
+    assert net(eval(takes, {"net": net, "image": image})).shape == (1, net.dim)
+    edges = runpy.run_path(str(out / "transform.py"))["transform"](image)
+    first = net.get_submodule("conv1")
+    assert first(edges[None]).shape[1] == 16
+
+
 @pytest.mark.parametrize("arch", [pytest.param("resnet18", marks=pytest.mark.slow), "resnet10_narrow"])
 def test_the_code_of_the_card_runs_as_it_stands(
     arch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

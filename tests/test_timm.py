@@ -156,8 +156,36 @@ def test_the_teacher_of_a_file_is_taken_and_other_prefixes_on_demand(tmp_path: P
     loaded = read(tmp_path / "x.pth", Flags(arch="timm:test_vit"))
     assert (loaded.report.within, loaded.report.prefix, loaded.report.share) == ("teacher", "module.", 1)
     assert torch.equal(loaded.backbone.state_dict()["net.cls_token"], teacher["module.cls_token"])
-    with pytest.raises(Fault, match="no timm:test_vit among"):
+    with pytest.raises(Fault, match=r"no timm:test_vit behind 'encoder\.' among"):
         read(tmp_path / "x.pth", Flags(arch="timm:test_vit", prefix="encoder."))
+
+
+@pytest.mark.parametrize(
+    ("best", "worse"),
+    [
+        ("teacher.backbone.", "student.backbone."),
+        ("model_ema.module.", "model."),
+        ("module.encoder_q.", "module.encoder_k."),
+        ("module.base_encoder.", "module.momentum_encoder."),
+        ("backbone.", "backbone_momentum."),
+    ],
+)
+def test_of_two_copies_in_one_dict_the_one_to_evaluate_is_taken(
+    best: str, worse: str, tmp_path: Path
+) -> None:
+    first, second = (own("test_vit", seed).state_dict() for seed in (1, 2))
+    body = {**{worse + k: v for k, v in second.items()}, **{best + k: v for k, v in first.items()}}
+    torch.save({"state_dict": body}, tmp_path / "x.pth")
+    loaded = read(tmp_path / "x.pth", Flags(arch="timm:test_vit"))
+    assert loaded.report.prefix == best
+    assert torch.equal(loaded.backbone.state_dict()["net.cls_token"], first["cls_token"])
+
+
+def test_a_dict_of_the_file_is_a_prefix_too(tmp_path: Path) -> None:
+    first, second = (own("test_vit", seed).state_dict() for seed in (1, 2))
+    torch.save({"model": first, "model_ema": second}, tmp_path / "x.pth")
+    assert read(tmp_path / "x.pth", Flags(arch="timm:test_vit")).report.within == "model_ema"
+    assert read(tmp_path / "x.pth", Flags(arch="timm:test_vit", prefix="model.")).report.within == "model"
 
 
 @pytest.mark.parametrize(
@@ -168,6 +196,7 @@ def test_the_teacher_of_a_file_is_taken_and_other_prefixes_on_demand(tmp_path: P
         ({"arch": "timm:test_vit2"}, "75 of the 118 tensors of timm:test_vit2"),
         ({"arch": "timm:test_convnext"}, "no timm:test_convnext among its 80 tensors"),
         ({"arch": "timm:test_vit", "stride": "1x1"}, "--stride"),
+        ({"arch": "timm:test_vit", "resize": 8}, "resize 8: a centre crop"),
         ({"arch": "timm:test_vit", "layout": "swav"}, "--layout swav"),
     ],
 )

@@ -375,3 +375,12 @@ def test_two_downloads_of_one_file_share_it(server: Server, tmp_path: Path) -> N
     said = [one.communicate()[0] for one in started]
     assert said[0] == said[1] != b""
     assert len(server.asked) == 1
+
+
+def test_the_library_takes_addresses_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import zoo
+
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    with pytest.raises(Fault, match=r"https://example\.org/x\.pth is not among the kept downloads"):
+        zoo.load("https://example.org/x.pth")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from pretrain.base import registry
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, printable
 from pretrain.base.settings import build
 from pretrain.nets.formats.adopting import NOW, adopted, fetched
 from pretrain.nets.formats.contract import Flags
@@ -41,7 +41,11 @@ def given(suite: Suite, store: Store, names: list[str], path: Path, flags: Flags
     """
     if len(names) > 1:
         raise Fault("bad-config", f"--checkpoint evaluates one model, got {len(names)} names")
-    name = _free(suite, names[0] if names else legal(path.stem), "--checkpoint")
+    called = names[0] if names else legal(path.stem)
+    if not called:
+        said = f"'{printable(path.name, 80)}' has no letter or digit of ASCII to be a model's name"
+        raise Fault("bad-config", f"--checkpoint: {said}; give one: `zoo run NAME --checkpoint FILE`")
+    name = _free(suite, called, "--checkpoint")
     path = local(path)
     if not path.exists():
         raise Fault("data-missing", f"checkpoint {path} is not there")

@@ -14,6 +14,7 @@ from pretrain.base.settings import build, plain
 from pretrain.data.view import IMAGENET_MEAN, IMAGENET_STD, Input
 from pretrain.nets import checkpoint
 from pretrain.nets.backbone import Backbone
+from pretrain.nets.formats.contract import cut
 from pretrain.nets.names import FOREIGN
 
 Triple = tuple[float, float, float]
@@ -117,5 +118,6 @@ def foreign(
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
         raise Fault("bad-config", f"model name {name!r} must be 1-80 letters, digits, '.', '_' or '-'")
     short = resize or (size if size <= SMALL else round(size / CROP))
+    cut(size, short)
     given = build(Input, {"size": size, "resize": short, "mean": mean, "std": std}, name)
     return Foreign(module, given, name, maps)

@@ -131,8 +131,14 @@ def _summary(content: Content) -> str:
 
 def _load(content: Content) -> Iterator[str]:
     side = content.input["size"]
+    takes = "what the network takes, with torchvision alone"
+    if content.input.get("sobel"):
+        takes = (
+            "the two edges that the first convolution takes, with torchvision alone; the network below finds the "
+            "edges itself, and takes `net.transform(image)[None]`"
+        )
     yield (
-        "`transform.py` makes of a Pillow image what the network takes, with torchvision alone. What comes back "
+        f"`transform.py` makes of a Pillow image {takes}. What comes back "
         f"are globally averaged features, {content.dim} per image. Run these beside the files."
     )
     if content.pth and content.arch in TORCHVISION:

@@ -103,6 +103,36 @@ def test_what_fails_when_trusted_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.pth").write_bytes(b"\x80\x02cnowhere\nnothing\n.")
     with pytest.raises(Fault, match="the process that read it failed"):
         convert(tmp_path / "x.pth", tmp_path / "ours", "ours", Flags(), trust=True)
+    torch.save({"lr": 1}, tmp_path / "x.pth")
+    with pytest.raises(Fault, match=r"x\.pth: it holds a dict"):  # not the copy that was read
+        convert(tmp_path / "x.pth", tmp_path / "ours", "ours", Flags(), trust=True)
+
+
+def test_nothing_is_asked_to_be_trusted_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Fault) as raised:
+        convert(tmp_path / "x.pth", tmp_path / "ours", "ours", Flags(), trust=True)
+    assert raised.value.reason == "data-missing"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_arrays_where_tensors_are_expected_need_trust(tmp_path: Path) -> None:
+    state = {name: one.numpy() for name, one in trained("resnet20").state_dict().items()}
+    torch.save({"model": state}, tmp_path / "x.pth")
+    convert(tmp_path / "x.pth", tmp_path / "ours", "ours", Flags(), trust=True)
+    assert read(tmp_path / "ours").arch == "resnet20"
+
+
+def test_what_is_no_number_is_null_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = dict(trained("resnet20").state_dict())
+    state["conv1.weight"] = torch.full_like(state["conv1.weight"], torch.nan)
+    torch.save(state, tmp_path / "x.pth")
+    verify(tmp_path / "x.pth", Flags(), as_json=True)
+    out = capsys.readouterr().out
+    assert "NaN" not in out
+    assert json.loads(out)["features"]["mean_length"] is None
 
 
 def test_verify_prints_everything_and_writes_nothing(

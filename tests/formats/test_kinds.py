@@ -226,7 +226,7 @@ SIZES = ("huge-shape", "more-than-there-is", "no-bytes")
 def test_arrays_of_every_protocol_are_read(protocol: int, tmp_path: Path) -> None:
     from pretrain.nets.formats import array_pickle
 
-    given = {
+    given: dict[str, Any] = {
         "a": np.arange(6, dtype=">f8").reshape(2, 3),
         "b": np.asfortranarray(np.eye(3)),
         "s": np.float32(2),
@@ -234,9 +234,35 @@ def test_arrays_of_every_protocol_are_read(protocol: int, tmp_path: Path) -> Non
     if protocol == 0:
         given = {"a": given["a"]}
     path = tmp_path / "x"
-    path.write_bytes(pickle.dumps(given, protocol=min(protocol, 4)))
+    path.write_bytes(pickle.dumps(given, protocol=protocol))
     found = array_pickle.read(path)
     assert all(np.array_equal(found[name], given[name]) for name in given if name != "s")
+
+
+def test_a_hole_in_a_file_of_torch_is_noticed(tmp_path: Path) -> None:
+    """torch reads a member whatever its checksum."""
+    state, path = trained("resnet20").state_dict(), tmp_path / "x.pth"
+    torch.save(state, path)
+    content, kept = bytearray(path.read_bytes()), state["layer3.1.conv1.weight"].numpy().tobytes()
+    at = content.index(kept) + 64
+    content[at : at + 4096] = bytes(4096)
+    path.write_bytes(bytes(content))
+    refused(path, "it is damaged (Bad CRC-32 for file", "fetch it again")
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(trained("resnet20").state_dict(), tmp_path / "x.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read(tmp_path / "x.pth").report.share == 1
+
+
+def test_another_protocol_is_said_with_the_way_out(tmp_path: Path) -> None:
+    torch.save(trained("resnet20").state_dict(), tmp_path / "x.pth", pickle_protocol=4)
+    said = refused(tmp_path / "x.pth", "another protocol than 2", "zoo convert x.pth OUT --trust")
+    assert "PyTorch 2.6" not in said
 
 
 @pytest.mark.case(35)
@@ -303,10 +329,12 @@ def test_options_and_logs_beside_the_tensors_are_passed_over(tmp_path: Path) -> 
         "    return getattr(made, name)()\n"
         "log = known('mmengine.logging.history_buffer', 'HistoryBuffer'); log.values = [1]\n"
         "options = known('lightning.fabric.utilities.data', 'AttributeDict', dict); options['lr'] = 1\n"
+        "tree = known('yacs.config', 'CfgNode', dict); tree['lr'] = 1\n"
+        "place = known('pathlib._local', 'PosixPath')\n"
         "import argparse, pathlib, numpy\n"
         "state = torch.load(sys.argv[1])\n"
         "more = {'args': argparse.Namespace(lr=1), 'log': log, 'hyper': options, 'best': numpy.float64(0.5),\n"
-        "        'path': pathlib.Path('/x'), 'rng': numpy.arange(3)}\n"
+        "        'path': pathlib.Path('/x'), 'rng': numpy.arange(3), 'tree': tree, 'place': place}\n"
         "torch.save({'state_dict': state, **more}, sys.argv[2])\n"
     )
     state = trained("resnet20").state_dict()

@@ -53,6 +53,48 @@ def test_two_networks_in_one_file_are_named(state: dict[str, Tensor], tmp_path: 
     torch.testing.assert_close(chosen.backbone.state_dict()["conv1.weight"], state["conv1.weight"] + 1)
 
 
+def test_two_networks_in_dicts_of_their_own_are_named(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """A prefix alone would not tell them: there is none in either."""
+    path = saved(tmp_path, {"state_dict": state, "state_dict_ema": other(state)})
+    said = refused(path)
+    assert "--prefix 'state_dict.'" in said
+    assert "--layout plain --prefix 'state_dict_ema.'" in said
+    chosen = read(path, Flags(layout="plain", prefix="state_dict_ema."))
+    torch.testing.assert_close(chosen.backbone.state_dict()["conv1.weight"], state["conv1.weight"] + 1)
+
+
+def test_a_wrong_prefix_is_told_the_right_one(state: dict[str, Tensor], tmp_path: Path) -> None:
+    said = refused(saved(tmp_path, behind("backbone.", state)), Flags(prefix="backbone"))
+    assert "no backbone behind 'backbone' among" in said
+    assert "pass --layout plain --prefix 'backbone.'" in said
+
+
+@pytest.mark.parametrize("channels", [1, 13])
+def test_images_of_other_channels_are_named(channels: int, state: dict[str, Tensor], tmp_path: Path) -> None:
+    body = behind("module.encoder_q.", {**state, "conv1.weight": torch.ones(16, channels, 3, 3)})
+    said = refused(saved(tmp_path, body))
+    assert f"'module.encoder_q.conv1.weight' has {channels} input channels, expected 3" in said
+    assert "--layout" not in said
+
+
+def test_quantised_weights_are_not_taken_for_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
+    whole = {**state, "layer1.0.conv1.weight": torch.ones(16, 16, 3, 3, dtype=torch.int8)}
+    assert "some hold whole numbers" in refused(saved(tmp_path, whole))
+
+
+def test_what_has_no_tensor_of_ours_is_not_offered_as_a_part(tmp_path: Path) -> None:
+    body = {"stem.0.weight": torch.ones(8, 3, 4, 4), "stages.0.blocks.0.gamma": torch.ones(8)}
+    said = refused(saved(tmp_path, body))
+    assert "it holds a ConvNeXt" in said
+    assert "--allow-partial" not in said
+
+
+def test_a_crop_larger_than_its_images_is_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
+    with pytest.raises(Fault, match=r"resize 24: a centre crop of 32 px does not fit.*expected 32 or more"):
+        read(saved(tmp_path, state), Flags(resize=24))
+    assert read(saved(tmp_path, state), Flags(size=24)).input.resize == 32
+
+
 def test_two_equal_networks_are_one(state: dict[str, Tensor], tmp_path: Path) -> None:
     assert read(saved(tmp_path, {**behind("left.", state), **behind("right.", state)})).report.share == 1
 
@@ -112,7 +154,15 @@ OTHERS: dict[str, tuple[dict[str, Tensor], str]] = {
     "vit": (head("cls_token", "pos_embed", "blocks.0.attn.qkv.weight"), "a vision transformer"),
     "swin": (head("layers.0.blocks.0.attn.qkv.weight"), "a Swin transformer"),
     "convnext": (head("stages.0.0.gamma"), "a ConvNeXt"),
+    "torchvision-convnext": (
+        head("features.0.0.weight", "features.1.0.layer_scale"),
+        "or a ConvNeXt of torchvision",
+    ),
     "densenet": (head("features.denseblock1.denselayer1.norm1.weight"), "a DenseNet"),
+    "transformers": (
+        head("vit.embeddings.patch_embeddings.projection.weight"),
+        "which are not read; save it",
+    ),
     "linear": (head("linear.weight", "linear.bias"), "a linear classifier"),
 }
 

@@ -47,13 +47,13 @@ def weights(model: str | Path, home: Path, seed: int = 0) -> Path:
     path = Path(model)
     if path.is_file():
         return path
-    if path.suffix or len(path.parts) > 1:
-        raise Fault("data-missing", f"checkpoint {path} is not there")
     store, name = Store(home), str(model)
+    known = [known.name for known in store.models()]
+    if name not in known and (path.suffix or len(path.parts) > 1):  # names may have a dot, too
+        raise Fault("data-missing", f"checkpoint {path} is not there")
     found = _trained(store, name, seed) or _given(store, name)
     if found is not None:
         return found
-    known = [known.name for known in store.models()]
     if not known:
         said = f"expected '{name}' or another model, found none; run `zoo run {name}` with --out {home} first"
         raise Fault("data-missing", f"{home}: {said}, or name a checkpoint file")

@@ -7,12 +7,14 @@ from pathlib import Path
 from pretrain.nets.backbone import Backbone
 from zoo.clusters.model import opened, weights
 from zoo.suites import builtin
+from zoo.weights.source import local
 
 
 def load(
     path_or_name: str | Path, home: str | Path | None = None, *, suite: str = "demo", seed: int = 0
 ) -> Backbone:
-    """The backbone of a checkpoint of any known layout, or of a model by its name in a folder of results.
+    """The backbone of a checkpoint of any known layout (a file, `https://...`, `hf://...`), or of a model by
+    its name in a folder of results.
 
     It is fp32, in eval mode, on the CPU. `backbone(x)` gives features (B, dim) of images (B, 3, S, S),
     `backbone.stages(x)` its maps, and `backbone.transform` makes such an image of a Pillow image.
@@ -24,4 +26,4 @@ def load(
             that can be read.
     """
     place = builtin.home(suite, None if home is None else Path(home))
-    return opened(weights(path_or_name, place, seed))[0]
+    return opened(weights(local(path_or_name), place, seed))[0]

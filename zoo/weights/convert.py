@@ -18,7 +18,7 @@ def convert(source: Path, target: Path, to: str, flags: Flags, trust: bool = Fal
     code, in a process of its own. Raises Fault as `reading.read` and `exporting.export` do, and where
     target is source.
     """
-    from pretrain.nets.formats import adopting, exporting, trusted
+    from pretrain.nets.formats import adopting, exporting, kinds, trusted
     from pretrain.nets.formats.reading import read
 
     if target.exists() and source.exists() and target.samefile(source):
@@ -26,10 +26,15 @@ def convert(source: Path, target: Path, to: str, flags: Flags, trust: bool = Fal
     with tempfile.TemporaryDirectory(prefix="zoo-convert.") as folder:
         given = source
         if trust:
+            if not source.is_file():
+                kinds.of(source)  # says what it is
             print(trusted.WARNING, file=sys.stderr, flush=True)
             given = Path(folder) / "tensors.pt"
             trusted.tensors_alone(source, given)
-        loaded = read(given, flags)
+        try:
+            loaded = read(given, flags)
+        except Fault as error:  # of a file that the user knows
+            raise Fault(error.reason, str(error).replace(str(given), str(source))) from None
     for line in show.report(loaded):
         print(line, file=sys.stderr)
     origin = adopting.origin(loaded, source.name, adopting.sha256(source), flags)

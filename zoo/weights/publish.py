@@ -33,7 +33,9 @@ from zoo.weights.source import local, sha256
 
 MANIFEST, README = "manifest.json", "README.md"
 SCHEMA = "zoo.published/1"
-ENDING = r"(-[0-9a-f]{8,64})?(\.(pth|pt|bin|tar|pkl|torch|safetensors))+$"  # what a file's name adds to it
+ENDING = (
+    r"(-[0-9a-f]{8,64})?(\.(pth|pt|th|ckpt|bin|tar|pkl|torch|safetensors))+$"  # what a file's name adds to it
+)
 
 Model = Annotated[
     str, typer.Argument(help="A model of the results folder, or a checkpoint: file or address.")
@@ -82,6 +84,9 @@ def chosen(model: str, suite: str, home: Path | None, name: str = "") -> Subject
     protocols = tuple(builtin.load(suite, home, {}).catalogue().values())
     view = View(found(place), protocols, suite, of_suite(suite, home))
     names = [row.model for row in view.rows if row.weights is not None]
+    if model not in names and model in {row.model for row in view.rows}:
+        said = f"{place} holds numbers of '{model}', and no weights that were trained there; give its checkpoint file"
+        raise Fault("data-missing", f"{said}: `zoo publish FILE --name {model}`")
     if model not in names:
         if "/" in model or not names:
             said = f"'{model}' is no file, and {place} holds no such model; give a checkpoint or --home"

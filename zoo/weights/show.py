@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -34,14 +35,14 @@ def report(loaded: Loaded, everything: bool = False) -> Iterator[str]:
         yield from (f"  {word}: {printable(name, 120)}" for name in shown)
     yield from (f"  assumed: {line}" for line in said.assumed)
     if everything:
-        length, first = _fingerprint(loaded)
+        length, *first = _numbers(loaded)
         yield f"  features of the probe images: mean length {length:.6g}, first {' '.join(f'{x:.5g}' for x in first)}"
     yield from (f"  warning: {line}" for line in said.warnings)
 
 
 def body(loaded: Loaded) -> dict[str, Any]:
-    """The whole report as JSON values."""
-    length, first = _fingerprint(loaded)
+    """The whole report as JSON values; what is no finite number is null, which JSON lacks otherwise."""
+    length, *first = (one if math.isfinite(one) else None for one in _numbers(loaded))
     return {
         **plain(loaded.report),
         "share": loaded.report.share,
@@ -52,10 +53,12 @@ def body(loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def _fingerprint(loaded: Loaded) -> tuple[float, list[float]]:
+def _numbers(loaded: Loaded) -> list[float]:
+    """The fingerprint as one list, the length first."""
     from pretrain.nets.formats import sanity
 
-    return sanity.fingerprint(loaded.backbone)
+    length, first = sanity.fingerprint(loaded.backbone)
+    return [length, *first]
 
 
 def _groups(names: tuple[str, ...]) -> str:

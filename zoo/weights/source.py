@@ -28,7 +28,8 @@ from zoo.weights.transfer import Patience, Seen, Told
 
 PATIENCE = Patience()
 NOTE = "source.json"  # beside a download: its address and hash
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".pkl", ".torch")  # of what may be a checkpoint
+# Of what may be a checkpoint.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".th", ".ckpt", ".bin", ".tar", ".pkl", ".torch")
 CUSTOMARY = ("backbone.safetensors", "model.safetensors", "pytorch_model.bin")
 BLOCK = 1 << 20
 

@@ -12,7 +12,8 @@ from pretrain.nets import checkpoint
 from pretrain.nets.formats.contract import Flags, Loaded
 from pretrain.nets.formats.ours import is_ours, no_flags
 
-VERSION = 1  # of the arithmetic from a foreign file to ours; raised when a conversion changes
+VERSION = 2  # of the arithmetic from a foreign file to ours; raised when a conversion changes
+FETCHED = 1  # likewise, of what timm has
 BLOCK = 1 << 20
 SENTENCES = 20  # kept in a header
 NOW = Flags()
@@ -49,7 +50,7 @@ def fetched(arch: str, folder: Path) -> Path:
     Once it is in `folder`, neither timm nor a network is needed to find it. Raises Fault as
     `timm.pretrained` does.
     """
-    key = identity.digest({"version": VERSION, "pretrained": arch})
+    key = identity.digest({"version": FETCHED, "pretrained": arch})
     place = folder / f"{key}.safetensors"
     if place.exists() and _readable(place):
         return place

@@ -12,7 +12,7 @@ import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class _Notes:
     """What a pickle says of an array or a dtype."""
 
     def __init__(self, *arguments: Any) -> None:
-        self.arguments, self.state = arguments, ()
+        self.arguments = arguments
+        self.state: tuple[Any, ...] = ()
 
     def __setstate__(self, state: Any) -> None:
         self.state = state if isinstance(state, tuple) else ()
@@ -51,6 +52,15 @@ def _array(*arguments: Any) -> _Array:
     return _Array(*arguments)
 
 
+def _array5(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:
+    """An array as protocol 5 has it, in the terms of those below."""
+    if order not in ("C", "F"):
+        raise Wrong("it holds an array with axes in an order of its own")
+    made = _Array()
+    made.state = (1, shape, dtype, order == "F", data)
+    return made
+
+
 def _encoded(text: Any, _: Any = None) -> bytes:
     """Bytes as Python 2 and protocols below 3 keep them."""
     return text.encode("latin1") if isinstance(text, str) else b""
@@ -62,13 +72,20 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Notes,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _array5 for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Scalar for core in ("core", "_core")},
 }
 
 
 class _Reader(pickle._Unpickler):  # the C version reserves memory for whatever number a pickle names
-    # BYTEARRAY8 reserves memory for whatever length a pickle names, too.
-    dispatch = {k: v for k, v in pickle._Unpickler.dispatch.items() if k != pickle.BYTEARRAY8[0]}  # noqa: RUF012
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+
+    def load_bytearray8(self: Any) -> None:
+        """The bytes that are there: Python's own reserves memory for whatever length a pickle names."""
+        size = int.from_bytes(self.read(8), "little")
+        self.append(self.read(size))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:

@@ -14,7 +14,7 @@ from pretrain.base.faults import unknown
 from pretrain.nets.formats.contract import ANY, Layout
 from pretrain.nets.formats.naming import Naming
 from pretrain.nets.formats.opening import State
-from pretrain.nets.formats.shapes import Fit, nearest
+from pretrain.nets.formats.shapes import Fit, nearest, shape_of
 
 PACKAGE = "pretrain.nets.formats.layouts"
 PLAIN = "plain"  # the layout of whatever no other layout knows
@@ -87,7 +87,7 @@ def _rooted(
 ) -> Iterator[Candidate]:
     for names in layout.names:
         for start in _starts(state, root + names.anchor, free):
-            if prefix is not None and start + root != prefix:
+            if prefix is not None and not state.called(start + root, prefix):
                 continue
             wrapper = WRAPPERS.match(start)
             assert wrapper is not None, "it matches the empty string"
@@ -112,6 +112,6 @@ def _signed(layout: Layout, state: State, wrapper: str) -> bool:
 def _candidate(layout: Layout, state: State, prefix: str, names: Naming, arch: str | None) -> Candidate:
     keys = {names.ours(k.removeprefix(prefix)): k for k in state.tensors if k.startswith(prefix)}
     inside = frozenset(n for n, key in keys.items() if names.inside(key.removeprefix(prefix)))
-    shapes = {name: tuple(state.tensors[key].shape) for name, key in keys.items()}
+    shapes = {name: shape_of(state.tensors[key]) for name, key in keys.items()}
     sobel = state.tensors[prefix + names.anchor].shape[1] == 2
     return Candidate(layout, state, prefix, keys, nearest(shapes, inside, sobel, arch, layout.folded))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from pretrain.base.faults import Fault
 from pretrain.base.settings import AbovePositive, Share, plain, settings
 from pretrain.data.view import IMAGENET_MEAN, IMAGENET_STD, Input, Side
 from pretrain.nets.formats.naming import FEATURES, TORCHVISION, Naming
@@ -65,6 +66,13 @@ class Defaults:
     std: Triple = IMAGENET_STD
     order: Order = "rgb"
     stride: Stride = "3x3"
+
+
+def cut(size: int, resize: int) -> None:
+    """Raises Fault where a centre crop is larger than the images that it is cut from."""
+    if resize < size:
+        said = f"a centre crop of {size} px does not fit into images of {resize} px"
+        raise Fault("bad-config", f"resize {resize}: {said}; expected {size} or more, or a smaller size")
 
 
 SMALL = Defaults(size=32, resize=32)  # networks with a 3x3 stem

@@ -31,6 +31,10 @@ _PLAIN = (
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "pathlib.PurePosixPath",
+    "pathlib._local.Path",  # as Python 3.13 calls them
+    "pathlib._local.PosixPath",
+    "pathlib._local.WindowsPath",
+    "pathlib._local.PurePosixPath",
     "datetime.datetime",
     "datetime.timedelta",
     "numpy.dtype",
@@ -53,7 +57,6 @@ _PLAIN = (
     "omegaconf.nodes.FloatNode",
     "omegaconf.nodes.BooleanNode",
     "typing.Any",
-    "yacs.config.CfgNode",
     "timm.data.config.PretrainedCfg",
 )
 _DICTS = (
@@ -64,6 +67,7 @@ _DICTS = (
     "vissl.utils.hydra_config.AttrDict",
     "vissl.config.attr_dict.AttrDict",
     "fvcore.common.config.CfgNode",
+    "yacs.config.CfgNode",
     "mmcv.utils.config.ConfigDict",
     "mmengine.config.config.ConfigDict",
     "addict.addict.Dict",

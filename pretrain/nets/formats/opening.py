@@ -33,6 +33,10 @@ class State:
     def where(self) -> str:
         return ".".join(self.within)
 
+    def called(self, prefix: str, asked: str) -> bool:
+        """Whether a user means this prefix in this dict, by the prefix alone or behind the dict's name."""
+        return asked in (prefix, f"{self.where}.{prefix}")
+
 
 def states(path: Path) -> list[State]:
     """Every dict of a file that holds tensors, outermost first. Raises Fault where there are none."""
@@ -56,6 +60,8 @@ def _tree(path: Path) -> Any:
     kind = kinds.of(path)
     if kind == "safetensors":
         return _safetensors(path)
+    if kind == "zip":
+        kinds.whole(path)
     return _arrays(path) if kind == "pickle" else _torch(path)
 
 
@@ -77,12 +83,18 @@ def _torch(path: Path) -> Any:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise kinds.refused(path, "it claims more tensors than there is memory") from error
     except Exception as error:  # of any kind: the bytes of a damaged or hostile pickle decide which
-        raise _unsafe(path, str(error)) from error
+        raise _unsafe(path, str(error) or type(error).__name__) from error
 
 
 def _unsafe(path: Path, said: str) -> Fault:
     """The fault of a file that torch's safe reader refuses."""
     match = _GLOBAL.search(said)
+    said = said.partition("WeightsUnpickler error:")[2].partition("Check the documentation")[0] or said
+    if "Unsupported operand" in said:
+        why = (
+            "it is damaged, or pickled by another protocol than 2, which torch's safe reader does not follow"
+        )
+        return kinds.refused(path, f"{why}; {_trust(path)}")
     if match is None:
         return kinds.refused(
             path, f"it is damaged or no checkpoint ({printable(' '.join(said.split()), 200)})"

@@ -38,7 +38,7 @@ def noted(path: Path, flags: Flags) -> Flags:
         said = {
             "arch": header[ARCH],
             "size": told.size,
-            "resize": told.resize,
+            "resize": max(told.resize, flags.size or 0),
             "mean": told.mean,
             "std": told.std,
         }

@@ -15,7 +15,7 @@ from pretrain.nets.archs import build, require
 from pretrain.nets.backbone import Backbone
 from pretrain.nets.formats import explaining, sanity, timm
 from pretrain.nets.formats.candidates import Candidate, candidates
-from pretrain.nets.formats.contract import Defaults, Flags, Loaded, Report
+from pretrain.nets.formats.contract import Defaults, Flags, Loaded, Report, cut
 from pretrain.nets.formats.filling import filled, front
 from pretrain.nets.formats.opening import State, states
 from pretrain.nets.formats.ours import is_ours, noted, read_ours
@@ -60,10 +60,10 @@ def _chosen(path: Path, found: list[State], flags: Flags) -> Candidate:
     if flags.arch is not None:
         require(flags.arch)
     ways = candidates(found, flags.layout, flags.prefix, flags.arch)
-    if not ways:
-        raise explaining.unreadable(path, found, flags.layout)
+    if not ways or not ways[0].fit.matched:
+        raise explaining.unreadable(path, found, flags)
     best = ways[0]
-    if best.fit.share < flags.allow_partial or not best.fit.matched:
+    if best.fit.share < flags.allow_partial:
         raise explaining.partly(path, best, found, flags.allow_partial)
     top = [one for one in ways if _rank(one) == _rank(best)]
     groups = {(one.place, one.layout.defaults, one.layout.small): one for one in reversed(top)}
@@ -117,6 +117,7 @@ def _input(chosen: Candidate, defaults: Defaults, flags: Flags, arch: str, assum
     mean, std = flags.mean or defaults.mean, flags.std or defaults.std
     size = flags.size or defaults.size
     resize = flags.resize or (defaults.resize if flags.size is None else max(size, defaults.resize))
+    cut(size, resize)
     for name, value in (("order", order), ("mean", mean), ("std", std), ("size", size), ("resize", resize)):
         shown = value if isinstance(value, (str, int)) else "/".join(f"{one:.4g}" for one in value)
         assumed.append(f"{name} {shown}: {_source(name, flags, chosen)}")

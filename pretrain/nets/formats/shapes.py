@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from pretrain.data.view import Input
 from pretrain.nets.archs import ARCHS, build
@@ -15,6 +16,12 @@ COUNTER = "num_batches_tracked"
 # Architectures whose shapes are another's; which one it is, a layout or a flag says.
 TWINS = ("resnet50_v1", "resnet101_v1", "resnet18_small_pad2", "resnet50_small_pad2")
 Shapes = Mapping[str, tuple[int, ...]]
+WHOLE = (-1,)  # in place of a shape where numbers are not real: quantised weights have a scale elsewhere
+
+
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
+    """The shape of a tensor of weights; one that no weights have where its numbers are none."""
+    return tuple(tensor.shape) if tensor.is_floating_point() else WHOLE
 
 
 @cache

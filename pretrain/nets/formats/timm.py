@@ -6,6 +6,7 @@ with what timm builds, so that nothing here knows a network.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from pretrain.base.faults import Fault, printable
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint, timm
 from pretrain.nets.formats import sanity
-from pretrain.nets.formats.contract import Flags, Loaded, Report
+from pretrain.nets.formats.contract import Flags, Loaded, Report, cut
 from pretrain.nets.formats.opening import State
 from pretrain.nets.formats.shapes import COUNTER
 from pretrain.nets.names import TIMM
@@ -26,6 +27,8 @@ from pretrain.nets.names import TIMM
 NAME = "timm"
 # Dicts of a file, best first: an average of weights, then a teacher, is what a training script reports on.
 WITHIN = ("state_dict_ema", "model_ema", "teacher", "state_dict", "model", "student", "")
+# Words in a prefix, best first: what has none of the four stands between; a momentum twin is not evaluated.
+WORDS = ({"ema"}, {"teacher"}, set[str](), {"momentum", "target", "k"})
 SHOWN = 3  # keys that a message names
 
 
@@ -55,7 +58,8 @@ def read(path: Path, found: list[State], flags: Flags) -> Loaded:
     places = sorted(_places(found, expected, flags.prefix), key=_rank)
     if not places:
         keys = [key for state in found for key in state.tensors]
-        said = f"no {flags.arch} among its {len(keys)} tensors ({_some(keys)})"
+        behind = f" behind '{flags.prefix}'" if flags.prefix else ""
+        said = f"no {flags.arch}{behind} among its {len(keys)} tensors ({_some(keys)})"
         raise Fault("weights-mismatch", f"{path}: {said}; name the network that it is with --arch timm:NAME")
     report = _report(places[0], found, own, expected, tuple(assumed))
     if report.share < flags.allow_partial:
@@ -110,6 +114,7 @@ def _input(own: Any, flags: Flags) -> tuple[Input, list[str]]:
     config, interpolation = timm.prepared(own)
     size = flags.size or config.size
     resize = flags.resize or max(size, round(config.resize * size / config.size))
+    cut(size, resize)
     mean, std = flags.mean or config.mean, flags.std or config.std
     assumed = []
     for name, value in (("mean", mean), ("std", std), ("size", size), ("resize", resize)):
@@ -128,18 +133,25 @@ def _places(found: list[State], expected: dict[str, Tensor], prefix: str | None)
     for state in found:
         starts = {key[: -len(name)] for name in anchors for key in state.tensors if key.endswith(name)}
         for start in sorted(one for one in starts if not one or one.endswith(".")):
-            if prefix is not None and start != prefix:
+            if prefix is not None and not state.called(start, prefix):
                 continue
             keys = {key.removeprefix(start): key for key in state.tensors if key.startswith(start)}
-            shapes = {n: state.tensors[key].shape for n, key in keys.items()}
-            matched = tuple(n for n, t in expected.items() if shapes.get(n) == t.shape)
+            there = {n: _kind(state.tensors[key]) for n, key in keys.items() if n in expected}
+            matched = tuple(n for n, t in expected.items() if there.get(n) == _kind(t))
             if matched:
                 yield Place(state, start, keys, matched)
 
 
-def _rank(one: Place) -> tuple[int, int, str]:
+def _kind(tensor: Tensor) -> tuple[tuple[int, ...], bool]:
+    """Shape, and whether its numbers are real: quantised weights are whole, and have a scale elsewhere."""
+    return tuple(tensor.shape), tensor.is_floating_point()
+
+
+def _rank(one: Place) -> tuple[int, int, int, str]:
     name = one.state.within[-1] if one.state.within else ""
-    return -len(one.matched), WITHIN.index(name) if name in WITHIN else len(WITHIN), one.prefix
+    said = set(re.split(r"[._]", one.prefix))
+    word = next((i for i, words in enumerate(WORDS) if words & said), WORDS.index(set()))
+    return -len(one.matched), WITHIN.index(name) if name in WITHIN else len(WITHIN), word, one.prefix
 
 
 def _report(

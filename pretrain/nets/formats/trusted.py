@@ -39,9 +39,12 @@ def tensors_alone(path: Path, out: Path) -> None:
 
 
 def _tensors(tree: Any, depth: int = 0) -> Any:
-    """Dicts of tensors; a module is its state_dict, everything else is left out."""
+    """Dicts of tensors, arrays among them; a module is its state_dict, everything else is left out."""
+    import numpy as np
     import torch
 
+    if isinstance(tree, np.ndarray) and tree.dtype.kind in "fiub":
+        tree = torch.from_numpy(tree.astype(tree.dtype.newbyteorder("=")))
     if isinstance(tree, torch.Tensor):
         return tree.detach().cpu().clone()
     if isinstance(tree, torch.nn.Module):

@@ -1,6 +1,7 @@
 """torchvision and timm: bare dicts under the names that this zoo has, too.
 
-timm's networks of other stems and blocks have other shapes and are refused; equal names are equal networks.
+timm's networks of other stems and blocks have other shapes and are refused. Those that pool otherwise have
+the shapes of these, and are told with --arch alone.
 """
 
 from __future__ import annotations
