@@ -10,6 +10,8 @@ from torch import nn
 
 from pretrain.base import numerics
 from pretrain.base.numerics import autocast, computes_bf16
+from pretrain.train.model_card import as_computed
+from zoo.suites.suite import recipes
 
 CPU = torch.device("cpu")
 
@@ -40,6 +42,14 @@ def test_bf16_is_bf16_where_the_processor_has_it() -> None:
 
 def test_a_processor_without_bf16_computes_in_fp32(without: None) -> None:
     assert product("bf16") == torch.float32
+
+
+def test_a_model_card_says_what_was_computed(without: None) -> None:
+    recipe = recipes("odc")["smoke"][0]
+    assert recipe.precision == "bf16"
+    said = as_computed(recipe)
+    assert said.precision == "fp32"
+    assert "Mixed precision (bf16)" not in said.techniques()
 
 
 def test_an_arm_processor_is_asked_for_its_own_instructions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.base import dist, registry
+from pretrain.base.numerics import computes_bf16
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint
@@ -36,7 +38,7 @@ def card(name: str, recipe: Recipe, split: Split, out: Path) -> dict[str, Any]:
     prototypes included. seconds and images_per_s are measured, k-means and extraction included; device_hours
     count a device per process.
     """
-    path = out / "backbone.safetensors"
+    path, recipe = out / "backbone.safetensors", as_computed(recipe)
     net = checkpoint.load(path)
     classes, count = len(split.classes), parameters(net)
     flops = forward_flops(net, recipe.input.size)
@@ -68,6 +70,13 @@ def card(name: str, recipe: Recipe, split: Split, out: Path) -> dict[str, Any]:
         "mean": list(recipe.input.mean),
         "std": list(recipe.input.std),
     }
+
+
+def as_computed(recipe: Recipe) -> Recipe:
+    """The recipe with the precision that this device has, see `numerics.autocast`."""
+    here = "cuda" if torch.cuda.is_available() else "cpu"
+    lacking = recipe.precision == "bf16" and not computes_bf16(here)
+    return replace(recipe, precision="fp32") if lacking else recipe
 
 
 def title(name: str) -> str:
