@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.contract.result import Result
+from pretrain.nets import checkpoint
 from reports.gate.baseline import measured
 from reports.records import current, found, rule
 from tests import scenes
 from tests.test_run import zoo
+from zoo.clusters.model import weights
 from zoo.plan.counted import counted, of_suite
 from zoo.request import everything
 
@@ -78,3 +80,8 @@ def test_pages_and_gate_show_what_the_tables_show(suite: Path, tmp_path: Path) -
     entries = measured(found(home), of_suite(str(suite), home)).entries
     assert {entry.rule for entry in entries} == {rule(knn(suite))}
     assert {entry.metric: entry.value for entry in entries} == {s.name: s.value for s in knn(suite).metrics}
+
+
+def test_a_model_s_name_means_the_weights_of_the_suite(suite: Path) -> None:
+    file = weights("odc", suite.parent / "home", 0, str(suite))
+    assert checkpoint.describe(file).identity()["weights"] == knn(suite).identity["weights"]

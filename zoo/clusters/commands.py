@@ -48,7 +48,7 @@ def cluster(
     from zoo.clusters.model import find
 
     asked = assign.Asked(folder, out, clusters, head, seed, skip_bad)
-    assign.cluster(find(model, builtin.home(suite, home), seed), asked, sheets, sheet_images)
+    assign.cluster(find(model, builtin.home(suite, home), seed, suite), asked, sheets, sheet_images)
 
 
 def embed(
@@ -66,4 +66,4 @@ def embed(
     from zoo.clusters.model import find
 
     asked = assign.Asked(folder, out, seed=seed, skip_bad=skip_bad)
-    assign.embed(find(model, builtin.home(suite, home), seed), asked, layer)
+    assign.embed(find(model, builtin.home(suite, home), seed, suite), asked, layer)

@@ -11,6 +11,7 @@ from pretrain.base.faults import Fault, unknown
 from pretrain.base.settings import plain
 from pretrain.nets import checkpoint
 from pretrain.nets.formats.ours import is_ours
+from zoo.plan.counted import of_suite
 from zoo.store import GIVEN, WEIGHTS, Store
 
 if TYPE_CHECKING:
@@ -33,16 +34,17 @@ class Model:
     kept: str = ""
 
 
-def find(model: str | Path, home: Path, seed: int = 0) -> Model:
+def find(model: str | Path, home: Path, seed: int = 0, suite: str = "demo") -> Model:
     """The model of a name or file. Raises Fault as `weights` and the readers of checkpoints do."""
-    path = weights(model, home, seed)
+    path = weights(model, home, seed, suite)
     backbone, identity = opened(path)
     return Model(path, backbone, identity, *_beside(path, str(identity["weights"])))
 
 
-def weights(model: str | Path, home: Path, seed: int = 0) -> Path:
-    """The file of a model: itself where it is one, else that of the newest pretraining of this name and seed
-    in a folder of results. Raises Fault (data-missing, bad-config) where there is none.
+def weights(model: str | Path, home: Path, seed: int = 0, suite: str = "demo") -> Path:
+    """The file of a model: itself where it is one, else that of a pretraining of this name and seed in a
+    folder of results: the one that the suite plans, or else the newest. Raises Fault (data-missing,
+    bad-config) where there is none.
     """
     path = Path(model)
     if path.is_file():
@@ -51,7 +53,7 @@ def weights(model: str | Path, home: Path, seed: int = 0) -> Path:
     known = [known.name for known in store.models()]
     if name not in known and (path.suffix or len(path.parts) > 1):  # names may have a dot, too
         raise Fault("data-missing", f"checkpoint {path} is not there")
-    found = _trained(store, name, seed) or _given(store, name)
+    found = _trained(store, name, seed, suite) or _given(store, name)
     if found is not None:
         return found
     if not known:
@@ -65,13 +67,15 @@ def weights(model: str | Path, home: Path, seed: int = 0) -> Path:
     raise unknown("model", name, known, str(home))
 
 
-def _trained(store: Store, name: str, seed: int) -> Path | None:
-    found = [
-        (record.time.get("end", ""), folder / WEIGHTS)
+def _trained(store: Store, name: str, seed: int, suite: str) -> Path | None:
+    found = {
+        folder: record.time.get("end", "")
         for folder, record in store.pretrainings()
-        if _is(record, name) and record.seed == seed and record.status == "ok"
-    ]
-    return next((path for _, path in sorted(found, reverse=True) if path.exists()), None)
+        if _is(record, name) and record.seed == seed and record.status == "ok" and (folder / WEIGHTS).exists()
+    }
+    planned = {path.parent for path in of_suite(suite, store.home)} if len(found) > 1 else set()
+    best = max(found, key=lambda folder: (folder in planned, found[folder], folder), default=None)
+    return best and best / WEIGHTS
 
 
 def _is(record: Result, name: str) -> bool:

@@ -26,4 +26,4 @@ def load(
             that can be read.
     """
     place = builtin.home(suite, None if home is None else Path(home))
-    return opened(weights(local(path_or_name), place, seed))[0]
+    return opened(weights(local(path_or_name), place, seed, suite))[0]
