@@ -45,8 +45,8 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def computes_bf16(kind: str) -> bool:
     """Whether a kind of device has instructions for bf16.
 
-    Without them libraries emulate it, and a training step on a CPU with AVX2 takes nine times as long as in
-    fp32 (with AVX-512, 1.7 times): such a device gets fp32, which is the more exact of the two.
+    Without them libraries emulate it, and a training step on a CPU with AVX2 takes eight times as long as
+    in fp32 (with AVX-512, 1.7 times): such a device gets fp32, which is the more exact of the two.
     """
     import torch
 

@@ -14,6 +14,7 @@ from pretrain.nets import checkpoint
 from pretrain.train import loop, model_card
 from zoo.jobs.place import Place
 from zoo.plan.job import Job
+from zoo.show.progress import WARNING
 from zoo.suites.suite import Trained
 from zoo.trackers import mirror
 
@@ -27,8 +28,8 @@ def run(job: Job, place: Place) -> Outcome:
     assert isinstance(job.entry, Trained)
     assert job.folder is not None
     recipe = job.entry.recipe
-    if recipe.precision == "bf16" and not computes_bf16(place.device.type):
-        place.report(0, 0, "in fp32: this device has no bf16")
+    if recipe.epochs and recipe.precision == "bf16" and not computes_bf16(place.device.type):
+        place.report(0, 0, f"{WARNING}trains in fp32, since this device has no bf16")
     empty = Split("no images", Path(), (), None, ())
     split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
     with (
