@@ -16,6 +16,7 @@ from torch import Tensor
 from pretrain.base import dist
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed, override
+from pretrain.cluster.codes import FP32_EPSILON, sinkhorn, swapped_loss
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.methods.swav import method as swav
@@ -44,11 +45,11 @@ def cosines(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-@pytest.mark.parametrize("epsilon", [0.05, swav.FP32_EPSILON, 0.02, 0.0113, SMALLEST_EPSILON])
+@pytest.mark.parametrize("epsilon", [0.05, FP32_EPSILON, 0.02, 0.0113, SMALLEST_EPSILON])
 def test_sinkhorn_of_two_crops_equals_the_literal_one_of_each(epsilon: float) -> None:
     scores = cosines(2, 24, 7)
     scores[0, 0, 0], scores[1, 3] = 1, -1  # the extremes of a cosine
-    found = swav.sinkhorn(scores, epsilon, 3)
+    found = sinkhorn(scores, epsilon, 3)
     assert found.dtype == torch.float32
     for crop in (0, 1):
         literal = literal_sinkhorn(scores[crop], epsilon, 3).float()
@@ -56,7 +57,7 @@ def test_sinkhorn_of_two_crops_equals_the_literal_one_of_each(epsilon: float) ->
 
 
 def test_sinkhorn_marginals() -> None:
-    few, many = (swav.sinkhorn(cosines(1, 30, 5), 0.2, iterations) for iterations in (3, 200))
+    few, many = (sinkhorn(cosines(1, 30, 5), 0.2, iterations) for iterations in (3, 200))
     torch.testing.assert_close(few.sum(2), torch.ones(1, 30))
     torch.testing.assert_close(many.sum(1), torch.full((1, 5), 6.0), rtol=1e-3, atol=0)
 
@@ -65,26 +66,26 @@ def test_sinkhorn_by_hand() -> None:
     """Rows that all like prototype 0 share both; two rows with one favourite each keep it with odds
     e^(1/epsilon).
     """
-    same = swav.sinkhorn(torch.tensor([[[1.0, 0.0]] * 4]), 0.05, 3)
+    same = sinkhorn(torch.tensor([[[1.0, 0.0]] * 4]), 0.05, 3)
     torch.testing.assert_close(same, torch.full((1, 4, 2), 0.5))
     odds = math.exp(1 / 0.5)
-    own = swav.sinkhorn(torch.eye(2)[None], 0.5, 3)
+    own = sinkhorn(torch.eye(2)[None], 0.5, 3)
     torch.testing.assert_close(own[0].diagonal(), torch.full((2,), odds / (1 + odds)))
 
 
 def test_sinkhorn_stays_finite_in_fp32_where_fp16_would_not() -> None:
     assert math.exp(1 / 0.05) > torch.finfo(torch.float16).max
     scores = torch.cat([torch.ones(1, 8192, 20), -torch.ones(1, 4, 20)], 1)
-    for epsilon in (swav.FP32_EPSILON, SMALLEST_EPSILON):
-        codes = swav.sinkhorn(scores, epsilon, 3)
+    for epsilon in (FP32_EPSILON, SMALLEST_EPSILON):
+        codes = sinkhorn(scores, epsilon, 3)
         torch.testing.assert_close(codes, torch.full_like(codes, 0.05))
 
 
 def test_the_loss_is_the_mean_over_pairs_of_different_views() -> None:
-    s, q = cosines(4, 6, 5), swav.sinkhorn(cosines(2, 6, 5, seed=1), 0.1, 3)
+    s, q = cosines(4, 6, 5), sinkhorn(cosines(2, 6, 5, seed=1), 0.1, 3)
     pairs = [(a, v) for a in range(2) for v in range(4) if v != a]
     terms = [-(q[a] * torch.log_softmax(s[v] / 0.1, 1)).sum(1).mean() for a, v in pairs]
-    torch.testing.assert_close(swav.swapped_loss(s, q, 0.1), torch.stack(terms).mean())
+    torch.testing.assert_close(swapped_loss(s, q, 0.1), torch.stack(terms).mean())
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def fit(
             "epochs": recipe.epochs,
             "data": split.name,
         }
-        meta = checkpoint.save(path, run.method.backbone, recipe.arch, origin)
+        meta = checkpoint.save(path, run.method.result, recipe.arch, origin)
         clusters.keep(out, run.method.clustering(), name, meta.sha256)
     dist.barrier()
     return path

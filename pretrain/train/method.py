@@ -173,8 +173,13 @@ class Method(nn.Module, ABC):
 
     @property
     def backbone(self) -> Backbone:
-        """The part of `net` that is kept as the result."""
+        """The part of `net` that is trained for its features."""
         return next(module for module in self.net.modules() if isinstance(module, Backbone))
+
+    @property
+    def result(self) -> Backbone:
+        """The backbone that is kept: by default the one that is trained."""
+        return self.backbone
 
     @property
     def device(self) -> torch.device:

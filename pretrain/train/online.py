@@ -79,7 +79,7 @@ class Online:
 
     def _features(self) -> Tensor:
         """Features fp32 (n, d) of the images on every process, each of which computes its share of them."""
-        run, backbone = self.run, self.run.method.backbone
+        run, backbone = self.run, self.run.method.result
         if self._loader is None:  # no workers: few images, and a crew of its own would cost more memory
             images = Images(run.data.split, [centre_view(self._given)], run.data.seed)
             self._loader = Loader(images, self._given, run.data.device, 0)
