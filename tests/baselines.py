@@ -1,8 +1,8 @@
 """Published recipes of methods that are no clustering ones, typed by hand as those of tests/published.py.
 
 Paths are those of open-mmlab/OpenSelfSup (1db69ec), open-mmlab/mmselfsup (v0.8.0), google-deepmind's
-deepmind-research (byol/) and facebookresearch/moco. Where reference and recipe differ on purpose, the comment
-says so.
+deepmind-research (byol/), facebookresearch/moco and facebookresearch/dino. Where reference and recipe differ
+on purpose, the comment says so.
 """
 
 from __future__ import annotations
@@ -84,8 +84,33 @@ BYOL_TABLE: dict[str, Fields] = {
     },
 }  # fmt: skip
 
+# facebookresearch/dino 7c446df, README.md, "ResNet-50 and other convnets": sgd, rate 0.03 for 256 images,
+# decay 1e-4, crops of 0.14 to 1 and of 0.05 to 0.14; main_dino.py:41-129 are its other defaults: 64 images on
+# each of 8 GPUs, rates of :238-243 (10 epochs of warm-up, 1e-6 at the end), clipped at 3, the last layer held
+# for an epoch; :197-198 synchronised batch norms, :419-465 the views; vision_transformer.py:257-291 the head.
+# fp16 there, bf16 here; its crops are resized bicubically, ours bilinearly.
+DINO_VIEW: Fields = VIEW | {
+    "scale": [0.14, 1.0], "jitter": [0.4, 0.4, 0.2, 0.1], "jitter_p": 0.8, "gray": 0.2,
+}  # fmt: skip
+DINO: Fields = {
+    **OURS, **SGD, "arch": "resnet50", "input": INPUT,
+    "views": [
+        DINO_VIEW | {"blur": 1.0},
+        DINO_VIEW | {"blur": 0.1, "solarize": 0.2},
+        DINO_VIEW | {"size": 96, "count": 8, "scale": [0.05, 0.14], "blur": 0.5},
+    ],
+    "epochs": 100, "schedule": cosine(final=1e-6 / 0.06), "batch_size": 512, "tail": "drop", "lr": 0.06,
+    "weight_decay": 1e-4, "precision": "bf16", "bn_group": 0,
+    "prototypes": 65_536, "dim": 256, "hidden": 2048, "head_bn": False, "temperature": 0.1,
+    "teacher_temperature": 0.04, "first_temperature": 0.04, "temperature_epochs": 0, "teacher_views": 2,
+    "teacher_momentum": 0.996, "centre_momentum": 0.9, "sinkhorn_iterations": 0, "clip": 3.0,
+    "freeze_epochs": 1,
+}  # fmt: skip
+DINO_TABLE: dict[str, Fields] = {"rn50_in1k_dino_100ep_2x224_8x96": DINO}
+
 BASELINES: dict[str, dict[str, Fields]] = {
     "byol": in_bf16(BYOL_TABLE),
+    "dino": DINO_TABLE,
     "mocov2": in_bf16(MOCO_TABLE),
     "simclr": in_bf16(SIMCLR_TABLE),
 }

@@ -25,8 +25,8 @@ pytestmark = [
     pytest.mark.skipif(bool(accelerator.missing()), reason=accelerator.missing() or "-"),
 ]
 METHODS = [
-    "byol", "coke", "deepcluster", "deepclusterv2", "invariance_propagation", "mocov2", "odc", "simclr", "supervised",
-    "swav",
+    "byol", "coke", "deepcluster", "deepclusterv2", "dino", "invariance_propagation", "mocov2", "odc", "simclr",
+    "supervised", "swav",
 ]  # fmt: skip
 BENCHMARKS = ["voc07_svm", "imagenet_linear", "imagenet_1pct", "imagenet_knn", "clustering"]
 EXACT = [

@@ -27,8 +27,8 @@ from tests.train import tiny
 
 CPU = torch.device("cpu")
 METHODS = [
-    "byol", "coke", "deepcluster", "deepclusterv2", "invariance_propagation", "mocov2", "odc", "simclr",
-    "supervised", "swav",
+    "byol", "coke", "deepcluster", "deepclusterv2", "dino", "invariance_propagation", "mocov2", "odc",
+    "simclr", "supervised", "swav",
 ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Split:
 def recipe(name: str, **changes: Any) -> Any:
     """Tiny, with groups of 4 of 16 images and without dropout."""
     made = tiny(name)
-    own = {"neck_bn_group": 4, "dropout": 0.0, "queue_from": 0, "queue": 16, "freeze": 0}
+    own = {"neck_bn_group": 4, "dropout": 0.0, "queue_from": 0, "queue": 16, "freeze": 0, "freeze_epochs": 0}
     changes.setdefault("input", changed(made.input, sobel=False))  # which is fp32
     return changed(made, bn_group=4, **{k: v for k, v in own.items() if hasattr(made, k)}, **changes)
 

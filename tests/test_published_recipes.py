@@ -38,7 +38,7 @@ def test_every_recipe_of_cifar_has_the_fields_of_its_script(method: str) -> None
 
 
 @pytest.mark.parametrize(
-    "method", [method for method in PUBLISHED if method not in (*FLOORS, "coke", "swav")]
+    "method", [method for method in PUBLISHED if method not in (*FLOORS, "coke", "dino", "swav")]
 )
 def test_the_published_precision_comes_first_and_bf16_has_a_name_of_its_own(method: str) -> None:
     paper: Any = load("paper", None, {})
@@ -61,6 +61,7 @@ def test_the_published_precision_comes_first_and_bf16_has_a_name_of_its_own(meth
         ("simclr", 312),
         ("mocov2", 5004),
         ("byol", 312),
+        ("dino", 2502),
     ],
 )
 def test_an_epoch_has_the_steps_of_the_reference(method: str, steps: int) -> None:
