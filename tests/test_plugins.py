@@ -48,8 +48,12 @@ def plugins(tmp_path: Path) -> Path:
 
 
 def zoo(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return python(place, "-m", "zoo", *words)
+
+
+def python(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "ZOO_PLUGINS": str(place / "mine"), "OMP_NUM_THREADS": "1"}
-    argv = [sys.executable, "-m", "zoo", *words]
+    argv = [sys.executable, *words]
     return subprocess.run(argv, capture_output=True, text=True, cwd=place, env=environment)
 
 
@@ -66,6 +70,32 @@ def test_a_method_a_protocol_and_a_data_set_of_ones_own(plugins: Path) -> None:
     assert "### Nearest Class Mean" in page
     assert re.search(r"\| Model \| Config \| Top-1 \|", page)
     assert page.index("Nearest-Neighbor") < page.index("Nearest Class Mean")  # in the place that it declares
+
+
+COUNTED = """
+from pretrain.train.model_card import step_flops
+from zoo.suites.suite import recipes
+print(step_flops("rotnet", recipes("rotnet")["demo"][0]))
+"""
+
+
+def test_operations_are_counted_of_a_method_that_looks_at_values(plugins: Path) -> None:
+    """In its weights or in its loss; tensors without memory have none."""
+    place = plugins / "mine" / "methods" / "rotnet" / "method.py"
+    plain, counts = place.read_text(), list[str]()
+    for line, looks in (
+        ("        _, logits = net([x])\n", ""),
+        ("        self.rotations = recipe.rotations\n", "        nn.init.trunc_normal_(torch.zeros(9))\n"),
+        ("        _, logits = net([x])\n", "        assert bool((x == x).all())\n"),
+        ("        _, logits = net([x])\n", "        x = x[x.flatten(1).abs().sum(1) >= 0]\n"),
+    ):
+        assert line in plain
+        place.write_text(plain.replace(line, looks + line))
+        done = python(plugins, "-c", COUNTED)
+        assert done.returncode == 0, done.stderr
+        counts.append(done.stdout)
+    assert int(counts[0]) > 1_000_000
+    assert set(counts) == {counts[0]}
 
 
 @pytest.mark.slow

@@ -9,7 +9,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from pretrain.base import dist, registry
@@ -100,14 +104,22 @@ def forward_flops(net: Backbone, side: int) -> int:
 def step_flops(name: str, recipe: Recipe) -> int:
     """Floating-point operations of one image in a training step: all views, the loss, and the backward pass.
 
-    Counted on tensors without memory, two images at a time because batch norm needs more than one.
+    Counted on tensors without memory, but for a method that looks at values: they have none.
     """
-    with FakeTensorMode():
-        made = method.find(name)(recipe, 2, 0)
-        views = [torch.zeros(2, 3, view.size, view.size) for view in recipe.views for _ in range(view.count)]
-        batch = Batch(torch.zeros(2, dtype=torch.int64), views)
-        with FlopCounterMode(display=False) as counter:
-            made.loss(made.net, batch, method.At(0, 0)).value.backward()
+    try:
+        with FakeTensorMode():
+            return _step_flops(name, recipe)
+    except (DataDependentOutputException, DynamicOutputShapeException):
+        return _step_flops(name, recipe)
+
+
+def _step_flops(name: str, recipe: Recipe) -> int:
+    """Two images at a time, because batch norm needs more than one."""
+    made = method.find(name)(recipe, 2, 0)
+    views = [torch.zeros(2, 3, view.size, view.size) for view in recipe.views for _ in range(view.count)]
+    batch = Batch(torch.zeros(2, dtype=torch.int64), views)
+    with FlopCounterMode(display=False) as counter:
+        made.loss(made.net, batch, method.At(0, 0)).value.backward()
     return int(counter.get_total_flops()) // 2
 
 
