@@ -54,14 +54,14 @@ class DINO(Method):
         self.teacher.follow(self.net, 0.0)  # heads were drawn anew on every process, until now
 
     def loss(self, net: nn.Module, batch: Batch, at: At) -> Loss:
-        """Cross-entropy of all views to the teacher's outputs of others; `seen` are those outputs and z."""
+        """Cross-entropy of all views to the teacher's outputs of others; `seen`: those, q and z."""
         recipe, b = self.recipe, len(batch.index)
         _, t = self.teacher.forward(self.net, batch.views[: recipe.teacher_views])
         z, s = net(batch.views)
         with autocast(self.device, "fp32"):
             q = self.taught(t, at.epoch)
             value = swapped_loss(s.view(-1, b, s.shape[1]), q.view(-1, b, q.shape[1]), recipe.temperature)
-        return Loss(value, (t, z.detach()))
+        return Loss(value, (t, q, z.detach()))
 
     def taught(self, t: Tensor, epoch: int) -> Tensor:
         """Shares q (A b, K) of the teacher's outputs t (A b, K)."""
@@ -97,8 +97,8 @@ class DINO(Method):
     def epoch_diagnostics(self, data: TrainingData, at: At, last: Loss) -> dict[str, float | str]:
         late = 4 * (at.step + 1) > self.steps  # before, equal predictions are no alarm
         stuck = health.stuck(float(last.value.detach()), self.recipe.prototypes, ADVICE) if late else {}
-        t, z = last.seen
-        return {**outputs(self.taught(t, at.epoch)), **health.of_features(z, ADVICE), **stuck}
+        _, q, z = last.seen
+        return {**outputs(q), **health.of_features(z, ADVICE), **stuck}
 
     @property
     def result(self) -> Backbone:

@@ -50,7 +50,8 @@ class DINORecipe(Recipe):
         return self.teacher_views
 
     def techniques(self) -> list[str]:
-        return [TITLE, "Momentum encoder", "Centring and sharpening", *super().techniques()]
+        codes = "Sinkhorn-Knopp codes" if self.sinkhorn_iterations else "Centring and sharpening"
+        return [TITLE, "Momentum encoder", codes, *super().techniques()]
 
 
 _FIRST = View(size=224, scale=(0.14, 1.0), jitter=(0.4, 0.4, 0.2, 0.1), jitter_p=0.8, gray=0.2, blur=1.0)
