@@ -60,6 +60,7 @@ def test_recipes_are_complete(name: str) -> None:
     for recipe in (r for variant in variants.values() for r in variant):
         assert isinstance(recipe, Recipe)
         assert recipe.views[0].size >= recipe.views[-1].size, "large crops come first"
+        assert ("sobel" in (recipe.config or recipe.name)) == recipe.input.sobel, "what the page says"
 
 
 @pytest.mark.parametrize("name", registry.names(METHODS))

@@ -86,6 +86,7 @@ PHOTOS = (
     changed(
         DEMO[0],
         name="byol_resnet10-narrow_photos",
+        config="resnet10-narrow",
         input=Input(size=32, resize=36),
         views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=100,

@@ -76,7 +76,7 @@ DEMO = (
     changed(
         _100,
         name="dino_resnet10-narrow_demo",
-        config="resnet10-narrow",
+        config="sobel_resnet10-narrow",
         arch="resnet10_narrow",
         input=Input(size=32, resize=32, sobel=True),  # edges, as BYOL's
         views=(View(size=32, count=2, scale=(0.5, 1.0), jitter=(0.4, 0.4, 1.0, 0.5), gray=0.2, mix=0.5),),
@@ -101,6 +101,7 @@ PHOTOS = (
     changed(
         DEMO[0],
         name="dino_resnet10-narrow_photos",
+        config="resnet10-narrow",
         input=Input(size=32, resize=36),
         views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
         epochs=100,
