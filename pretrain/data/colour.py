@@ -255,9 +255,14 @@ def _solarize(x: Tensor, _: Tensor) -> None:
 
 
 def _lighting(std: float, u: Tensor) -> Tensor:
-    """(B, 3): sum_j eigvec[c, j] * alpha_j * eigval_j, alpha ~ N(0, std) by Box-Muller from two uniforms."""
+    """(B, 3): sum_j eigvec[c, j] * alpha_j * eigval_j, alpha ~ N(0, std) by Box-Muller from two uniforms.
+
+    Added up one by one: how a product of matrices rounds depends on the batch on some processors.
+    """
     normal = (-2 * torch.log1p(-u[:, :3])).sqrt() * torch.cos(2 * math.pi * u[:, 3:6])
-    return (normal * std * torch.tensor(LIGHTING_VALUES)) @ torch.tensor(LIGHTING_VECTORS).T
+    scaled, vectors = normal * std * torch.tensor(LIGHTING_VALUES), torch.tensor(LIGHTING_VECTORS)
+    first, second, third = (scaled[:, j : j + 1] * vectors[:, j] for j in range(3))
+    return first + second + third
 
 
 def _lighten(x: Tensor, shift: Tensor) -> None:
