@@ -115,6 +115,24 @@ def test_each_gradient_is_clipped_alone() -> None:
     dino.clip_each_([long, short], 1.0)
     torch.testing.assert_close(long, torch.tensor([0.6, 0.8]))
     torch.testing.assert_close(short, torch.tensor([0.3, 0.4]))
+    for largest, clipped in ((1e-4, True), (0.0, False)):
+        made = built(clip=largest)
+        made.loss(made.net, batch(), At(9, 0)).value.backward()
+        made.before_step(At(9, 0), torch.optim.SGD(made.groups(), 0.1))
+        norms = [float(p.grad.norm()) for p in made.net.parameters() if p.grad is not None]
+        assert (max(norms) <= 1.001e-4) == clipped
+
+
+def test_the_teacher_follows_slower_and_slower() -> None:
+    """Nine steps: the first by 0.25, the last by 0.25 (1 + cos(8 pi / 9)) / 2 = 0.0075."""
+    for step, share in ((0, 0.25), (8, 0.0075384)):
+        made = built(teacher_momentum=0.75)
+        before = made.net.neck[0].weight.detach().clone()
+        with torch.no_grad():
+            made.net.neck[0].weight.add_(1.0)
+        made.after_step(At(step // 3, step), torch.zeros(2, made.recipe.prototypes))
+        followed = made.teacher.tensors()["neck.0.weight"] - before
+        torch.testing.assert_close(followed, torch.full_like(followed, share), rtol=1e-3, atol=1e-5)
 
 
 def test_the_directions_are_held_for_an_epoch_and_nothing_flat_decays() -> None:
