@@ -80,6 +80,25 @@ def detectron2(state: State) -> dict[str, Any]:
     return made
 
 
+def transformers(state: State) -> dict[str, Tensor]:
+    """Names of Hugging Face's transformers, written down one by one."""
+    made = {}
+    for name, tensor in state.items():
+        top, *rest = name.split(".")
+        part = {"conv": "convolution", "bn": "normalization"}
+        if not top.startswith("layer"):
+            new = f"embedder.embedder.{part[top[:-1]]}.{rest[0]}"
+        else:
+            block, layer, *last = rest
+            if layer == "downsample":
+                new = f"shortcut.{part['conv' if last[0] == '0' else 'bn']}.{last[1]}"
+            else:
+                new = f"layer.{int(layer[-1]) - 1}.{part[layer[:-1]]}.{last[0]}"
+            new = f"encoder.stages.{int(top[-1]) - 1}.layers.{block}.{new}"
+        made[new] = tensor
+    return made
+
+
 def lightning(state: State) -> dict[str, Any]:
     return {"epoch": 3, "global_step": 9, "pytorch-lightning_version": "2.1.2", "state_dict": dict(state)}
 
@@ -289,6 +308,11 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
         "teacher-prefix",
         lambda s: {**behind("student.backbone.", other(s)), **behind("teacher.backbone.", s)},
     ),
+    "transformers": (
+        "transformers",
+        lambda s: {**behind("resnet.", transformers(s)), **head("classifier.1.weight", "classifier.1.bias")},
+    ),
+    "transformers-trunk": ("transformers", transformers),
     "detectron2": (
         "detectron2",
         lambda s: {"model": detectron2(s), "__author__": "MOCO", "matching_heuristics": True},

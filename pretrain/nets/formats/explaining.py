@@ -15,12 +15,11 @@ from pretrain.nets.names import TIMM
 
 SHOWN = 3  # keys that a message names
 
-HUGGING = "under names of Hugging Face's transformers"
+HUGGING = "a transformer under names of Hugging Face's transformers"
 
 # Networks that are none of this zoo's, by a key that only they have.
 OTHERS: tuple[tuple[str, str], ...] = (
-    (r"(^|\.)embeddings\.patch_embeddings\.", f"a transformer {HUGGING}"),
-    (r"(^|\.)embedder\.embedder\.convolution\.", f"a ResNet {HUGGING}"),
+    (r"(^|\.)embeddings\.patch_embeddings\.", HUGGING),
     (r"(^|\.)(register_tokens|blocks\.0\.ls1\.gamma)", "a vision transformer of DINOv2"),
     (r"(^|\.)mask_token$", "a masked autoencoder or another vision transformer"),
     (r"(^|\.)(cls_token|pos_embed|patch_embed\.|encoder\.layers\.encoder_layer_0\.)", "a vision transformer"),
@@ -41,7 +40,7 @@ def unreadable(path: Path, states: list[State], flags: Flags) -> Fault:
     keys = [key for state in states for key in state.tensors]
     for pattern, said in OTHERS:
         if any(re.search(pattern, key) for key in keys):
-            if HUGGING in said:
+            if said == HUGGING:
                 more = "which are not read; save it under timm's or torchvision's, or give zoo.evaluate the module"
                 return _fault(path, f"it holds {said}, {more}")
             known = ", ".join(sorted(ARCHS))

@@ -77,6 +77,20 @@ DETECTRON2 = Naming(
     heads=(r"stem\.fc\b",),
 )
 
+# Stages, their blocks (`layers`) and a block's convolutions (`layer`) are counted from 0.
+TRANSFORMERS = Naming(
+    "embedder.embedder.convolution.weight",
+    (
+        (r"^embedder\.embedder\.convolution\.", "conv1."),
+        (r"^embedder\.embedder\.normalization\.", "bn1."),
+        *((rf"^encoder\.stages\.{i}\.layers\.", f"layer{i + 1}.") for i in range(4)),
+        (r"\.shortcut\.convolution\.", ".downsample.0."),
+        (r"\.shortcut\.normalization\.", ".downsample.1."),
+        *((rf"\.layer\.{i}\.convolution\.", f".conv{i + 1}.") for i in range(3)),
+        *((rf"\.layer\.{i}\.normalization\.", f".bn{i + 1}.") for i in range(3)),
+    ),
+)
+
 # Caffe2's blobs, as Detectron kept the networks of MSRA: batch norm is a scale and a shift.
 _BRANCH = {"1": "downsample.0", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
 _NORM = {"1": "downsample.1", "2a": "bn1", "2b": "bn2", "2c": "bn3"}
