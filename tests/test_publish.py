@@ -9,6 +9,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,39 @@ def test_the_manifest_says_what_is_there_and_where_it_is_from(out: Path) -> None
     assert body["source"]["file"] == "net.safetensors"
     assert body["source"]["origin"]["seed"] == 3
     assert body["weights_sha256"] == read(out / "model.safetensors").sha256
+
+
+def test_a_file_from_elsewhere_is_read_as_told(tmp_path: Path) -> None:
+    """A student beside another network, pixels of its own: the manifest says what was told and assumed."""
+    state = trained("resnet18").state_dict()
+    other = {f"b.{name}": one + 1 for name, one in state.items()}
+    torch.save({**{f"a.{name}": one for name, one in state.items()}, **other}, tmp_path / "two.pth")
+    argv = [sys.executable, "-m", "zoo", "publish", str(tmp_path / "two.pth"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert "--layout plain --prefix 'a.'" in done.stderr
+    told = ["--layout", "plain", "--prefix", "a.", "--mean", "0.5,0.5,0.5", "--size", "96", "--resize", "112"]
+    done = subprocess.run([*argv, *told], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out" / "model.safetensors")
+    torch.testing.assert_close(found.backbone.state_dict()["conv1.weight"], state["conv1.weight"])
+    assert (found.input.mean, found.input.size, found.input.resize) == ((0.5, 0.5, 0.5), 96, 112)
+    origin = json.loads((tmp_path / "out" / "manifest.json").read_text())["source"]["origin"]
+    assert origin["flags"]["prefix"] == "a."
+    assert "size 96: as told" in origin["assumed"]
+    page = (tmp_path / "out" / "README.md").read_text()
+    assert "| Layout | plain |" in page
+    assert "mean 0.5/0.5/0.5: as told; std 0.229/0.224/0.225: default of plain" in page
+
+
+def test_a_part_of_a_backbone_is_not_published(tmp_path: Path) -> None:
+    """None of the files could say so to other programs."""
+    state = {n: one for n, one in trained("resnet18").state_dict().items() if not n.startswith("layer4.1.")}
+    torch.save(state, tmp_path / "part.pth")
+    subject = replace(chosen(str(tmp_path / "part.pth"), "demo", None), flags=Flags(allow_partial=0.8))
+    with pytest.raises(Fault, match=r"only 0\.900 of the backbone was in the file"):
+        publish(subject, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("sobel", [False, True])

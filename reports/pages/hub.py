@@ -126,7 +126,15 @@ def _summary(content: Content) -> str:
         ("Images", f"{given['size']} px of {given['resize']} px, mean {given['mean']}, std {given['std']}")
     ]
     lines += [("Source", str(content.source["file"]))] if "file" in content.source else []
+    lines += _read_as(content.source.get("origin") or {})
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {escape(value)} |" for name, value in lines)])
+
+
+def _read_as(origin: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How a file from elsewhere was read: a wrong assumption moves numbers."""
+    lines = [("Layout", str(origin["layout"]))] if "layout" in origin else []
+    lines += [("Assumed", "; ".join(origin["assumed"]))] if origin.get("assumed") else []
+    return lines + ([("Warnings", "; ".join(origin["warnings"]))] if origin.get("warnings") else [])
 
 
 def _load(content: Content) -> Iterator[str]:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from benchmarks.contract.protocol import version
 from pretrain.base import files
 from pretrain.base.faults import Fault, unknown
 from pretrain.base.settings import plain
+from pretrain.nets.formats.contract import Flags, Loaded
 from reports.pages import hub, metafile
 from reports.pages.hub import Content
 from reports.records import fingerprint, found
@@ -29,8 +30,10 @@ from zoo.plan.counted import of_suite
 from zoo.suites import builtin
 from zoo.weights import pushing
 from zoo.weights.address import parsed, shown
+from zoo.weights.options import flags, reading
 from zoo.weights.source import local, sha256
 
+NOW = Flags()
 MANIFEST, README = "manifest.json", "README.md"
 SCHEMA = "zoo.published/1"
 ENDING = (
@@ -48,7 +51,9 @@ Hub = Annotated[str, typer.Option("--hub", help="ORG/NAME on Hugging Face to pus
 
 @dataclass(frozen=True)
 class Subject:
-    """What is published. view, row: of a model with records; source: where the weights are from."""
+    """What is published. view, row: of a model with records; source: where the weights are from; flags: how
+    they are read.
+    """
 
     name: str
     weights: Path
@@ -56,8 +61,10 @@ class Subject:
     recipe: dict[str, Any]
     view: View | None = None
     row: Row | None = None
+    flags: Flags = NOW
 
 
+@reading
 def command(
     model: Model,
     out: Folder,
@@ -65,11 +72,12 @@ def command(
     home: Home = None,
     name: Named = "",
     to: Hub = "",
+    **read: Any,
 ) -> None:
     """Write weights, card, transform and manifest of a model into a folder, and push it to the hub."""
     if to:
         pushing.ready(to)
-    subject = chosen(model, suite, home, name)
+    subject = replace(chosen(model, suite, home, name), flags=flags(**read))
     for line in publish(subject, out, to):
         print(line)
     if to:
@@ -104,7 +112,7 @@ def publish(subject: Subject, out: Path, where: str = "") -> list[str]:
     from zoo.weights import bundle
 
     vacant(out)
-    loaded = read(subject.weights)
+    loaded = read(subject.weights, subject.flags)
     _as_recorded(subject, loaded.sha256)
     with _whole(out) as folder:
         pth = bundle.weights(loaded, folder, subject.name)
@@ -113,7 +121,7 @@ def publish(subject: Subject, out: Path, where: str = "") -> list[str]:
         content = Content(
             name=subject.name, arch=loaded.arch, input=plain(loaded.input), dim=loaded.backbone.dim,
             weights=loaded.sha256, safetensors=bundle.SAFETENSORS, pth=pth, files=_listed(folder),
-            source=subject.source, where=where, view=subject.view, row=subject.row,
+            source=_source(subject, loaded), where=where, view=subject.view, row=subject.row,
         )  # fmt: skip
         files.write_text(folder / metafile.FILE, metafile.metafile(content))
         files.write_text(folder / metafile.INDEX, metafile.index())
@@ -121,6 +129,16 @@ def publish(subject: Subject, out: Path, where: str = "") -> list[str]:
         _manifest(folder, content)
     listed = json.loads((out / MANIFEST).read_text())["files"]
     return [f"{out / one['name']}: {one['bytes']:,} bytes, SHA-256 {one['sha256'][:12]}" for one in listed]
+
+
+def _source(subject: Subject, loaded: Loaded) -> dict[str, Any]:
+    """Where the weights are from; of a file from elsewhere also its layout, flags and what was assumed."""
+    from pretrain.nets.formats.adopting import origin
+
+    if subject.row is not None or "origin" in subject.source:
+        return subject.source
+    path, digest = subject.weights, subject.source["sha256"]
+    return {**subject.source, "origin": origin(loaded, path.name, digest, subject.flags)}
 
 
 def _as_recorded(subject: Subject, weights: str) -> None:
