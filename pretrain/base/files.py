@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pretrain.base.faults import Fault
@@ -33,6 +33,8 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
             os.replace(aside, path)
             flush(path.parent)
         finally:
+            with suppress(OSError):
+                os.truncate(aside, 0)  # what still holds a half-written file open shall not hold its space
             aside.unlink(missing_ok=True)
 
 

@@ -4,11 +4,12 @@ of processes, so that their number changes no result.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as tdist
 import torch.nn.functional as nnf
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules._functions import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -54,6 +55,24 @@ class SplitBatchNorm(_BatchNorm):
         return nnf.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 
 
+class _GroupSum(torch.autograd.Function):
+    """The sum of a tensor over a group of processes. Each has a loss of its own behind it, so that gradients
+    are summed, too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: tdist.ProcessGroup) -> Tensor:
+        ctx.group, out = group, x.clone()
+        tdist.all_reduce(out, group=group)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = grads[0].clone()
+        tdist.all_reduce(grad, group=ctx.group)
+        return grad, None
+
+
 class ProcessBatchNorm(_BatchNorm):
     """Statistics over the images of a group of processes, as nn.SyncBatchNorm has on a GPU; for the CPU.
 
@@ -75,9 +94,9 @@ class ProcessBatchNorm(_BatchNorm):
         shape = (1, -1, *(1 for _ in x.shape[2:]))
         axes = [0, *range(2, x.ndim)]
         many = x.numel() // x.shape[1] * self.group.size()
-        mean = all_reduce(x.sum(axes), group=self.group) / many
+        mean = _GroupSum.apply(x.sum(axes), self.group) / many
         apart = x - mean.view(shape)
-        variance = all_reduce(apart.square().sum(axes), group=self.group) / many
+        variance = _GroupSum.apply(apart.square().sum(axes), self.group) / many
         self._remember(mean.detach(), variance.detach() * (many / (many - 1)))
         scale = torch.rsqrt(variance + self.eps) * (self.weight if self.affine else 1.0)
         made: Tensor = apart * scale.view(shape) + (self.bias.view(shape) if self.affine else 0.0)

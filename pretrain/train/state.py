@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,9 @@ def begin(
     net: nn.Module = made.net
     if dist.grouped() and any(True for _ in made.net.parameters()):
         ids = [device] if device.type == "cuda" else None
-        net = DistributedDataParallel(made.net, device_ids=ids, broadcast_buffers=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch 2.15 has another word, which 2.11 lacks
+            net = DistributedDataParallel(made.net, device_ids=ids, broadcast_buffers=False)
     net = micro.in_parts(net, recipe)
     if recipe.recompute:
         _recompute(made, recipe)

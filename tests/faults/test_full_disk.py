@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-import gc
+import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from tests import mounted
 from tests.faults import commands
 from zoo.stopping import one_sentence
 from zoo.store import Store
@@ -25,16 +27,9 @@ SIZE = 2 << 20  # bytes of the file system
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB; mounting one needs the rights of root."""
-    place = tmp_path / "small"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)], capture_output=True
-    )
-    if made.returncode != 0:
-        pytest.skip(f"cannot mount a small file system: {made.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    """A file system of 2 MiB."""
+    with mounted.small(tmp_path / "small", SIZE) as place:
+        yield place
 
 
 def by_numpy(path: Path) -> None:
@@ -62,11 +57,9 @@ def test_a_full_disk_is_called_by_its_name(small: Path, save: Callable[[Path], N
     with pytest.raises(Fault, match=r"no space to write .*\(\d MiB free\); free some and run again") as error:
         files.write(small / "new", save)
     assert error.value.reason == "disk-full"
-    del error  # its frames hold torch's file open
-    gc.collect()
     assert [path.name for path in small.iterdir()] == ["kept.json"], "no half file stays behind"
     assert kept.read_text() == "finished"
-    files.write_text(small / "later", "there is room again")
+    files.write_text(small / "later", "x" * (SIZE // 2))  # though the error's frames hold torch's file open
 
 
 @pytest.mark.case(13)
@@ -131,6 +124,25 @@ def test_a_command_on_a_full_disk_is_exit_6_and_goes_on_once_there_is_room(
     subprocess.run(["mount", "-o", "remount,size=64M", str(small)], check=True)
     done = commands.zoo(suite, "run", "odc", "--all-benchmarks", out=small)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.case(13)
+def test_torchrun_on_a_full_disk_names_it_and_goes_on_once_there_is_room(small: Path, tmp_path: Path) -> None:
+    """torchrun ends with 1 whatever its processes end with; it prints theirs."""
+    suite = commands.suite(tmp_path)
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    argv = commands.argv(suite, "run", "odc", out=small, launcher=launcher)
+    full = subprocess.run(argv, capture_output=True, text=True, env=commands.ENVIRONMENT, timeout=180)
+    assert full.returncode == 1, full.stderr
+    assert "process 0: disk-full: no space to write " in full.stderr
+    assert re.search(r"local_rank: 0.*\n\s*exitcode\s*: 6", full.stderr)
+    (record,) = small.glob("models/*/result.json")
+    assert json.loads(record.read_text())["reason"] == "disk-full"
+    subprocess.run(["mount", "-o", "remount,size=64M", str(small)], check=True)
+    done = subprocess.run(argv, capture_output=True, text=True, env=commands.ENVIRONMENT, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert "FutureWarning" not in done.stderr
 
 
 @pytest.mark.case(14)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 
 from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
-from tests import planned
+from tests import mounted, planned
 from zoo.engines import slurm, slurm_queue
 from zoo.engines.engine import Allocation, Orders
 from zoo.plan.job import Plan
@@ -256,3 +257,31 @@ def test_arrays_that_slurm_knows_no_more_are_forgotten(cluster: Path, suite: Sui
     assert len(queued(suite)) == 1
     assert [name for name in arrays(suite) if not name.startswith("zoo-")] == ["young"]
     slurm_queue.cancel(suite.root / "home")
+
+
+@pytest.mark.case(13)
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_disk_too_small_for_a_state_is_said_and_it_goes_on(cluster: Path, suite: Suite, nodes: int) -> None:
+    with mounted.small(suite.root / "home", 2 << 20) as home:
+        plan = carried_out(only_pretraining(suite), Allocation(nodes=nodes))
+        assert plan.code == 6, str(plan.jobs[0].why)
+        assert re.search(r"no space to write .*state\.pt .*run again$", str(plan.jobs[0].why))
+        subprocess.run(["mount", "-o", "remount,size=64M", str(home)], check=True)
+        plan = carried_out(only_pretraining(suite), Allocation(nodes=nodes))
+        assert plan.jobs[0].state == "done", str(plan.jobs[0].why)
+
+
+@pytest.mark.case(13)
+def test_a_disk_without_room_for_a_record_is_told_by_the_exit_code(
+    cluster: Path, suite: Suite, background: ThreadPoolExecutor
+) -> None:
+    mine = only_pretraining(suite)
+    with mounted.small(suite.root / "home", 8 << 20) as home:
+        running = background.submit(carried_out, mine, HELD)
+        until(lambda: queued(suite))
+        filled = subprocess.run(["dd", "if=/dev/zero", f"of={home / 'others'}", "bs=4k"], capture_output=True)
+        assert b"No space left" in filled.stderr
+        subprocess.run(["scontrol", "release", queued(suite)[0].id.split("_")[0]], check=True)
+        plan = running.result(120)
+        assert plan.code == 6, str(plan.jobs[0].why)
+        assert "found no space on the disk (free some and run again)" in str(plan.jobs[0].why)

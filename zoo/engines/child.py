@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.contract.result import Result
 from pretrain.base import cores, files, process
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, Reason
 from pretrain.base.settings import build, plain
 from zoo.jobs import record
 from zoo.plan.job import FULL, Job
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 JOB = "JOB.json"
 _SUITE = TypeAdapter(Suite)
+NO_SPACE: tuple[Reason, str] = ("disk-full", "found no space on the disk (free some and run again)")
 
 
 def write(job: Job, suite: Suite, store: Store) -> Path:
@@ -122,7 +123,7 @@ def left_nothing(job: Job, suite: str, ended: process.Child) -> Result:
     assert ended.code is not None
     reason, how = process.autopsy(ended.code)
     if ended.code == FULL:
-        reason, how = "disk-full", "found no space on the disk (free some and run again)"
+        reason, how = NO_SPACE
     fault = Fault(reason, f"its process {how} and left no record; see {ended.log}")
     return record.keep(job, record.made(job, suite, ended.started, fault))
 

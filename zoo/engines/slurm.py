@@ -21,7 +21,7 @@ from zoo.engines import child, slurm_queue
 from zoo.engines.engine import Orders
 from zoo.engines.slurm_queue import LARGEST, Seen, Shape, Task
 from zoo.jobs import record
-from zoo.plan.job import Job, Plan
+from zoo.plan.job import FULL, Job, Plan
 from zoo.plan.planner import Planner, ended
 from zoo.show.progress import Display
 from zoo.suites.suite import Trained
@@ -231,6 +231,8 @@ def autopsy(last: Seen | None, log: Path) -> Fault:
     gone: tuple[Reason, str] = ("killed", f"has left the queue, where it was last {last.state.lower()}")
     crashed: tuple[Reason, str] = ("worker-crash", f"ended as {last.state.lower()} ({last.reason})")
     reason, how = ENDS.get(last.state, gone if last.active else crashed)
+    if last.state == "FAILED" and slurm_queue.exit_code(last.id) == FULL:
+        reason, how = child.NO_SPACE
     return Fault(reason, f"SLURM job {last.id} {how}; it left no record, its log is {log}")
 
 

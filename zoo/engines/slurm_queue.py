@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,16 @@ def seen(home: Path) -> dict[str, Seen]:
                 found[task.job] = Seen(task, number, state, reason, nodes)
     _forget(home, set(arrays) - {row[1] for row in rows})
     return found
+
+
+def exit_code(number: str) -> int | None:
+    """Of a job that has ended: its own, or 128 + n of a signal; None where SLURM does not know any more."""
+    try:
+        said = _answer(["scontrol", "show", "job", "--oneliner", number])
+    except Fault:
+        return None
+    found = re.search(r" ExitCode=(\d+):(\d+)", said)
+    return None if found is None else int(found[1]) or (128 + int(found[2]) if int(found[2]) else 0)
 
 
 def _few(names: list[str]) -> list[list[str]]:

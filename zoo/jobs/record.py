@@ -28,7 +28,7 @@ from pretrain.nets import checkpoint
 from pretrain.nets.checkpoint import Meta
 from zoo.jobs.cost import metered
 from zoo.jobs.environment import environment
-from zoo.plan.job import Job
+from zoo.plan.job import FULL, Job
 from zoo.store import GIVEN
 from zoo.suites.suite import METHODS, Trained
 
@@ -79,7 +79,7 @@ def recording(job: Job, suite: str) -> Iterator[Recording]:
     if found.fault is not None and dist.world_size() > 1:
         if first:
             _say(found.fault)
-        raise SystemExit(1)
+        raise SystemExit(FULL if found.fault.reason == "disk-full" else 1)
 
 
 def _say(fault: Fault) -> None:
