@@ -183,13 +183,12 @@ def seen(home: Path) -> dict[str, Seen]:
 
 
 def exit_code(number: str) -> int | None:
-    """Of a job that has ended: its own, or 128 + n of a signal; None where SLURM does not know any more."""
+    """Of a job that has ended; None where SLURM does not know any more."""
     try:
-        said = _answer(["scontrol", "show", "job", "--oneliner", number])
+        found = re.search(r" ExitCode=(\d+):", _answer(["scontrol", "show", "job", "--oneliner", number]))
     except Fault:
         return None
-    found = re.search(r" ExitCode=(\d+):(\d+)", said)
-    return None if found is None else int(found[1]) or (128 + int(found[2]) if int(found[2]) else 0)
+    return int(found[1]) if found else None
 
 
 def _few(names: list[str]) -> list[list[str]]:
