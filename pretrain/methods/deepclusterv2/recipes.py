@@ -115,7 +115,7 @@ PHOTOS = (
         name="deepclusterv2_resnet10-narrow_photos",
         input=Input(size=32, resize=36),
         views=(View(size=32, count=2, scale=(0.2, 1.0), jitter=(0.4, 0.4, 0.8, 0.2), gray=0.2, mix=0.3),),
-        epochs=90,
+        epochs=135,
         prototypes=100,
         adapts=("batch_size", "lr", "epochs", "prototypes"),
     ),
