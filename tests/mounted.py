@@ -1,4 +1,4 @@
-"""File systems that are really full, read-only or gone."""
+"""A file system so small that it is really full."""
 
 from __future__ import annotations
 
