@@ -7,16 +7,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.cluster import screen
 from pretrain.cluster.products import inner_products
 
 Metric = Literal["l2", "dot"]
 Precision = Literal["fp32", "tf32", "bf16"]
+Tiles = list[tuple[Tensor, Tensor | None]]  # of centroids (k, D), and of their bias (k,)
 
 _GROUP = 64  # columns per group of the CPU's two-level argmax
 # Bytes of centroids and of scores in a tile: both stay in cache on the CPU; on the GPU kernels are few and
@@ -35,6 +38,7 @@ def assign(
     """Label (n,) int32 and best score (n,) fp32 of every row of x (n, D) among centroids (K, D).
 
     Scores are x_i . C_k - |C_k|^2 / 2 (l2: the nearest wins) or x_i . C_k (dot); the lowest index wins ties.
+    Where `screen.pays`, most are ruled out before they are computed; labels then differ in fp32's rounding.
     chunk: rows per tile, by default from a byte budget. precision: of the operands; sums are fp32. "tf32" is
     fp32 on the CPU. "bf16" rounds alike everywhere, but is faster only where products of bf16 have fp32
     results. Raises ValueError on another metric.
@@ -43,25 +47,41 @@ def assign(
         raise ValueError(f"nearest: the metric must be one of {', '.join(get_args(Metric))}, got '{metric}'")
     c = _operand(centroids.float(), precision)
     bias = -0.5 * c.float().square().sum(1) if metric == "l2" else None
-    if x.device.type == "cpu":  # whole groups only; a bias of -inf never wins
-        pad = -len(c) % _GROUP
-        bias = F.pad(c.new_zeros(len(c)) if bias is None else bias, (0, pad), value=-math.inf)
-        c = F.pad(c, (0, 0, 0, pad))
-    centroid_bytes, score_bytes = TILE["cpu" if x.device.type == "cpu" else "cuda"]
-    columns = max(1, centroid_bytes // (4 * c.shape[1] * _GROUP)) * _GROUP
-    step = chunk or max(1, score_bytes // (4 * min(len(c), columns)))
-    spans = [slice(j, j + columns) for j in range(0, len(c), columns)]
-    tiles = [(c[span], None if bias is None else bias[span]) for span in spans]
+    screened = screen.screen(c, bias) if precision != "bf16" and screen.pays(c) else None
+    tiles = cache(partial(_tiles, c, bias))
+    step = chunk or (screen.rows_at_once(screened) if screened else _rows_at_once(tiles()))
     labels = torch.empty(len(x), dtype=torch.int32, device=x.device)
     best = torch.empty(len(x), device=x.device)
     with matmul_precision(precision):
         for first in range(0, len(x), step):
             rows = _operand(x[first : first + step], precision)
-            best[first : first + step], labels[first : first + step] = _best_of(rows, tiles)
+            found = screen.nearest(rows, screened) if screened else None
+            best[first : first + step], labels[first : first + step] = found or _best_of(rows, tiles())
     return labels, best
 
 
-def _best_of(rows: Tensor, tiles: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor]:
+def _tiles(c: Tensor, bias: Tensor | None) -> Tiles:
+    """Centroids and their bias in parts of a byte budget; on the CPU whole groups of columns."""
+    if c.device.type == "cpu":  # a bias of -inf never wins
+        pad = -len(c) % _GROUP
+        bias = F.pad(c.new_zeros(len(c)) if bias is None else bias, (0, pad), value=-math.inf)
+        c = F.pad(c, (0, 0, 0, pad))
+    columns = max(1, _budget(c)[0] // (4 * c.shape[1] * _GROUP)) * _GROUP
+    spans = [slice(j, j + columns) for j in range(0, len(c), columns)]
+    return [(c[span], None if bias is None else bias[span]) for span in spans]
+
+
+def _rows_at_once(tiles: Tiles) -> int:
+    """Rows whose scores of one tile fit into its byte budget."""
+    c = tiles[0][0]
+    return max(1, _budget(c)[1] // (4 * len(c)))
+
+
+def _budget(t: Tensor) -> tuple[int, int]:
+    return TILE["cpu" if t.device.type == "cpu" else "cuda"]
+
+
+def _best_of(rows: Tensor, tiles: Tiles) -> tuple[Tensor, Tensor]:
     """Largest score of each row and its column, tile after tile of centroids."""
     best, label = _row_max(inner_products(rows, *tiles[0]))
     passed = len(tiles[0][0])

@@ -25,7 +25,7 @@ def packed(c: Tensor, rows: int) -> Tensor:
 def inner_products(rows: Tensor, c: Tensor, bias: Tensor | None = None) -> Tensor:
     """rows . c^T + bias in fp32: (n, K) of rows (n, D), c (K, D), which may be packed, and bias (K,).
 
-    On a GPU rows and c may both be bf16.
+    Rows and c may both be bf16; the CPU then rounds the result to bf16, once.
     """
     kernels: Any = torch.ops.mkldnn
     if rows.device.type == "cpu" and hasattr(kernels, "_linear_pointwise"):

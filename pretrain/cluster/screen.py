@@ -1,0 +1,116 @@
+"""Which centroids can be a row's nearest at all, by one product in bf16: fp32 scores are then computed for
+those few alone.
+
+With x' = x - mu, c'_k = c_k - mu and mu the mean centroid, the score of centroid k is, up to what is the same
+for all of a row, s_k = x' . c'_k + b_k; its mean over k is zero, so the largest is not negative. Rounded to
+bf16, operands give s_k within
+    e = |x' - x~| max|c'| + |x~| (max|c' - c~| + D 2^-23 max|c'|)
+and rounding the score itself changes it by 1/256 of it. Hence no centroid can win whose rounded score is
+below t = (1 - 1/64) m - 2 e, m the largest of the row: 1/64 covers two such roundings and that of t.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pretrain.base.numerics import multiplies_bf16_tiles
+from pretrain.cluster.products import inner_products
+
+GROUP = 64  # columns per group: a row's best groups are found first, then columns within them
+_LEAST = 512  # centroids from which on it pays
+_BYTES = 32 << 20  # of the scores of one block of rows
+_ROWS = 4096  # of a block at most
+_MOST = (
+    16  # columns a row that are computed again, on average; above it, all of them in one product are faster
+)
+
+
+class Screen(NamedTuple):
+    """Centroids (K, D) fp32 and bias (K,) of the scores x . C_k + bias_k, and what the rough product needs.
+
+    mean: mu (D,). rough: c~ (K', D) bf16, K' a multiple of GROUP. offset: b (K',), -inf for what is no
+    centroid. norm: max|c'|; off: max|c' - c~| + D 2^-23 max|c'|.
+    """
+
+    centroids: Tensor
+    bias: Tensor
+    mean: Tensor
+    rough: Tensor
+    offset: Tensor
+    norm: Tensor
+    off: Tensor
+
+
+def pays(c: Tensor) -> bool:
+    """Whether centroids c (K, D) are many, on a processor that multiplies bf16 several times as fast as
+    fp32.
+    """
+    return c.device.type == "cpu" and len(c) >= _LEAST and multiplies_bf16_tiles()
+
+
+def screen(c: Tensor, bias: Tensor | None) -> Screen:
+    """What `nearest` needs of centroids c (K, D) fp32; bias: -|C_k|^2 / 2 (K,) for l2, none for dot."""
+    mean = c.mean(0)
+    centred = c - mean
+    b = centred @ mean if bias is None else -0.5 * centred.square().sum(1)
+    pad = -len(c) % GROUP
+    rough = centred.bfloat16()
+    norm = centred.norm(dim=1).amax()
+    off = (centred - rough).norm(dim=1).amax() + c.shape[1] * 2**-23 * norm
+    offset = F.pad(b - b.mean(), (0, pad), value=-math.inf)
+    known = c.new_zeros(len(c)) if bias is None else bias
+    return Screen(c, known, mean, F.pad(rough, (0, 0, 0, pad)), offset, norm, off)
+
+
+def rows_at_once(s: Screen) -> int:
+    """Rows whose rough scores stay near the processor."""
+    return max(1, min(_ROWS, _BYTES // (2 * len(s.rough))))
+
+
+def nearest(rows: Tensor, s: Screen) -> tuple[Tensor, Tensor] | None:
+    """Best score (n,) fp32 and its first column (n,) int64 of rows (n, D) fp32; None where too few columns
+    can be left out, or a value is not finite.
+    """
+    x = rows - s.mean
+    x_rough = x.bfloat16()
+    scores = _ordered(inner_products(x_rough, s.rough, s.offset))
+    groups = scores.view(len(rows), -1, GROUP).amax(2)
+    error = (x - x_rough).norm(dim=1) * s.norm + x_rough.float().norm(dim=1) * s.off
+    least = groups.amax(1).view(torch.bfloat16) * (1 - 1 / 64) - 2 * error
+    if not bool(((least > 0) & (least < math.inf)).all()):
+        return None
+    row, column = _above(scores, groups, _ordered(least.bfloat16()))
+    if len(row) > _MOST * len(rows):
+        return None
+    score = torch.linalg.vecdot(rows.index_select(0, row), s.centroids.index_select(0, column))
+    return _first_best(row, score + s.bias[column], column, len(rows))
+
+
+def _ordered(t: Tensor) -> Tensor:
+    """The bits of bf16 values as int16, which compare alike where one of the two is not negative, and
+    faster.
+    """
+    return t.view(torch.int16)
+
+
+def _above(scores: Tensor, groups: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns, (P,) int64 each, of the scores (n, K') that reach `least` (n,); groups: their maxima
+    (n, K' / GROUP).
+    """
+    row, group = (groups >= least[:, None]).nonzero(as_tuple=True)
+    inside = scores.view(-1, GROUP).index_select(0, row * groups.shape[1] + group)
+    at, column = (inside >= least[row, None]).nonzero(as_tuple=True)
+    return row[at], group[at] * GROUP + column
+
+
+def _first_best(row: Tensor, score: Tensor, column: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Per row the largest of its scores and the first column that has it; every row has one."""
+    best = score.new_full((n,), -math.inf).scatter_reduce_(0, row, score, "amax")
+    wins = score == best[row]
+    first = column.new_full((n,), torch.iinfo(column.dtype).max)
+    return best, first.scatter_reduce_(0, row[wins], column[wins], "amin")
