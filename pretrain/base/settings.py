@@ -119,7 +119,7 @@ def build(kind: type[T], body: Any, where: str) -> T:
     one sentence that names setting, bound and value.
     """
     try:
-        return TypeAdapter(kind).validate_python(body)
+        return TypeAdapter(kind).validate_json(json.dumps(body), strict=True)  # true is no 1, "3" no 3
     except ValidationError as error:
         raise _explained(error.errors()[0], body, where) from None
 
