@@ -2,11 +2,11 @@
 those few alone.
 
 With x' = x - mu, c'_k = c_k - mu and mu the mean centroid, the score of centroid k is, up to what is the same
-for all of a row, s_k = x' . c'_k + b_k; its mean over k is zero, so the largest is not negative. Rounded to
-bf16, operands give s_k within
-    e = |x' - x~| max|c'| + |x~| (max|c' - c~| + D 2^-23 max|c'|)
-and rounding the score itself changes it by 1/256 of it. Hence no centroid can win whose rounded score is
-below t = (1 - 1/64) m - 2 e, m the largest of the row: 1/64 covers two such roundings and that of t.
+for all of a row, s_k = x' . c'_k + b_k; its mean over k is zero, so the largest is not negative. Rounding
+changes a value by 1/256 of it at most, so s_k of rounded operands, c~ for c', is wrong by less than
+    e = |x'| (max|c'| / 256 + (1 + 1/256) (max|c' - c~| + D 2^-23 max|c'|))
+and the score is rounded, too. Hence no centroid can win whose rounded score is below t = (1 - 3/256) m - 2 e,
+m the largest of the row: 3/256 covers two such roundings and that of t.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ GROUP = 64  # columns per group: a row's best groups are found first, then colum
 _LEAST = 512  # centroids from which on it pays
 _BYTES = 32 << 20  # of the scores of one block of rows
 _ROWS = 4096  # of a block at most
-_MOST = (
-    16  # columns a row that are computed again, on average; above it, all of them in one product are faster
-)
+_ROUNDING = 1 / 256  # of a value to bf16, at most
+_MOST = 16  # columns a row to compute in fp32, on average; above it one product of all is faster
 
 
 class Screen(NamedTuple):
     """Centroids (K, D) fp32 and bias (K,) of the scores x . C_k + bias_k, and what the rough product needs.
 
     mean: mu (D,). rough: c~ (K', D) bf16, K' a multiple of GROUP. offset: b (K',), -inf for what is no
-    centroid. norm: max|c'|; off: max|c' - c~| + D 2^-23 max|c'|.
+    centroid. error: e for |x'| = 1.
     """
 
     centroids: Tensor
@@ -42,8 +41,7 @@ class Screen(NamedTuple):
     mean: Tensor
     rough: Tensor
     offset: Tensor
-    norm: Tensor
-    off: Tensor
+    error: Tensor
 
 
 def pays(c: Tensor) -> bool:
@@ -64,7 +62,8 @@ def screen(c: Tensor, bias: Tensor | None) -> Screen:
     off = (centred - rough).norm(dim=1).amax() + c.shape[1] * 2**-23 * norm
     offset = F.pad(b - b.mean(), (0, pad), value=-math.inf)
     known = c.new_zeros(len(c)) if bias is None else bias
-    return Screen(c, known, mean, F.pad(rough, (0, 0, 0, pad)), offset, norm, off)
+    error = norm * _ROUNDING + (1 + _ROUNDING) * off
+    return Screen(c, known, mean, F.pad(rough, (0, 0, 0, pad)), offset, error)
 
 
 def rows_at_once(s: Screen) -> int:
@@ -77,11 +76,10 @@ def nearest(rows: Tensor, s: Screen) -> tuple[Tensor, Tensor] | None:
     can be left out, or a value is not finite.
     """
     x = rows - s.mean
-    x_rough = x.bfloat16()
-    scores = _ordered(inner_products(x_rough, s.rough, s.offset))
+    scores = _ordered(inner_products(x.bfloat16(), s.rough, s.offset))
     groups = scores.view(len(rows), -1, GROUP).amax(2)
-    error = (x - x_rough).norm(dim=1) * s.norm + x_rough.float().norm(dim=1) * s.off
-    least = groups.amax(1).view(torch.bfloat16) * (1 - 1 / 64) - 2 * error
+    largest = groups.amax(1).view(torch.bfloat16)
+    least = (1 - 3 * _ROUNDING) * largest.float() - 2 * x.norm(dim=1) * s.error
     if not bool(((least > 0) & (least < math.inf)).all()):
         return None
     row, column = _above(scores, groups, _ordered(least.bfloat16()))
@@ -111,6 +109,6 @@ def _above(scores: Tensor, groups: Tensor, least: Tensor) -> tuple[Tensor, Tenso
 def _first_best(row: Tensor, score: Tensor, column: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Per row the largest of its scores and the first column that has it; every row has one."""
     best = score.new_full((n,), -math.inf).scatter_reduce_(0, row, score, "amax")
-    wins = score == best[row]
-    first = column.new_full((n,), torch.iinfo(column.dtype).max)
-    return best, first.scatter_reduce_(0, row[wins], column[wins], "amin")
+    last = torch.iinfo(column.dtype).max
+    winner = torch.where(score == best[row], column, last)
+    return best, column.new_full((n,), last).scatter_reduce_(0, row, winner, "amin")
