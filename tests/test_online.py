@@ -186,6 +186,12 @@ def test_a_warning_is_shown_at_once_whatever_was_shown_last(capsys: pytest.Captu
     assert "loss 1" not in said, "other lines come every 15 seconds"
 
 
+def test_what_another_process_finished_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(1)
+    display.ended(Job(Given("m"), None, 0, state="done"))
+    assert "m pretrain: done by another process\n" in capsys.readouterr().err
+
+
 def test_long_work_between_steps_is_told(images: Split, tmp_path: Path) -> None:
     lines = trained("deepcluster", images, tmp_path, epochs=1)
     assert "features of all images: 120 of 120" in lines

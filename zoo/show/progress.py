@@ -80,8 +80,9 @@ class Display:
             for line in log:
                 self.line(f"    {line}")
             return
-        seconds = time.monotonic() - self._started.get(job.label, time.monotonic())
-        self.line("; ".join([f"{label}: done in {seconds:.0f} s", *_headline(job)]))
+        began = self._started.get(job.label)
+        said = "done by another process" if began is None else f"done in {time.monotonic() - began:.0f} s"
+        self.line("; ".join([f"{label}: {said}", *_headline(job)]))
 
     def waiting(self, holder: str) -> None:
         """Somebody else works on the job that comes next."""
