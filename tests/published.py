@@ -116,7 +116,7 @@ SWAV_TABLE: dict[str, Fields] = {
 # scripts/deepclusterv2_400ep_pretrain.sh:28-46; main_deepclusterv2.py:345 (10 iterations), :384 (a prototype
 # without images stays). No --use_fp16: fp32.
 DEEPCLUSTERV2: Fields = {
-    **BATCH_4096, "views": crops((2, 160, 0.08, 1.0), (4, 96, 0.05, 0.14)), "precision": "fp32",
+    **BATCH_4096, "version": 2, "views": crops((2, 160, 0.08, 1.0), (4, 96, 0.05, 0.14)), "precision": "fp32",
     "prototypes": 3000, "heads": 3, "banks": 2,
     "kmeans_iterations": 10, "kmeans_backend": "torch", "empty": "keep",
 }  # fmt: skip
@@ -142,7 +142,7 @@ MM_VIEW: Fields = VIEW | {"rotate": 2.0, "jitter": [0.4, 0.4, 1.0, 0.5], "gray":
 # openselfsup/datasets/loader/build_loader.py:73 drops nothing.
 ODC_TABLE: dict[str, Fields] = {
     "odc_resnet50_8xb64-steplr-440e_in1k": {
-        **OURS, **SGD, "config": "resnet50_8xb64-steplr-440e",
+        **OURS, **SGD, "version": 2, "config": "resnet50_8xb64-steplr-440e",
         "arch": "resnet50", "input": INPUT, "views": [MM_VIEW],
         "epochs": 440, "schedule": {"kind": "step", "milestones": [400], "gamma": 0.4},
         "batch_size": 512, "tail": "pad", "lr": 0.06, "weight_decay": 1e-5, "precision": "fp32",

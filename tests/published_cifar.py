@@ -46,7 +46,7 @@ CIFAR_RECIPES: dict[str, dict[str, Fields]] = {
     # solo/methods/deepclusterv2.py, and solo/utils/kmeans.py leaves a prototype without images where it is.
     "deepclusterv2": {
         "deepclusterv2_resnet18_cifar": {
-            **TRAINED, "schedule": {"kind": "cosine", "warmup": 11, "start": 0.0, "final": 0.001},
+            **TRAINED, "version": 2, "schedule": {"kind": "cosine", "warmup": 11, "start": 0.0, "final": 0.001},
             "heads": 3, "banks": 2, "kmeans_iterations": 10, "kmeans_backend": "torch", "empty": "keep",
         },
     },

@@ -70,18 +70,19 @@ def test_statistics_are_taken_from_as_many_batches_on_every_process(images: Spli
     assert gloo.run(_calibrated_by, 2, tmp_path, images, 513) == [[128, 128], [128, 128]]
 
 
-def _first_memory(images: Split, n: int) -> Tensor:
-    built, data = made(images, n, init_bn="calibrated")
-    share_statistics(built.net, 0, 16, "cpu")
+def _first_memory(images: Split, n: int, group: int) -> Tensor:
+    built, data = made(images, n, init_bn="calibrated", bn_group=group, neck_bn_group=group)
+    share_statistics(built.net, group, 16, "cpu")
     built.start(data)
     return built.memory.F
 
 
+@pytest.mark.parametrize("group", [0, 4, 8])
 def test_the_first_clustering_does_not_depend_on_the_number_of_processes(
-    images: Split, tmp_path: Path
+    images: Split, tmp_path: Path, group: int
 ) -> None:
-    alone = _first_memory(images, 300)
-    for found in gloo.run(_first_memory, 2, tmp_path, images, 300):
+    alone = _first_memory(images, 300, group)
+    for found in gloo.run(_first_memory, 2, tmp_path, images, 300, group):
         torch.testing.assert_close(found, alone, atol=1e-4, rtol=0)
 
 

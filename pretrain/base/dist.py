@@ -108,6 +108,11 @@ def all_reduce_sum_(tensor: Tensor) -> Tensor:
     return tensor if buffer is tensor else tensor.copy_(buffer)
 
 
+def mean(tensor: Tensor) -> Tensor:
+    """The mean over the processes of a tensor that each has of its own; itself for one process."""
+    return all_reduce_sum_(tensor.clone()) / world_size() if grouped() else tensor
+
+
 def all_gather_rows(tensor: Tensor, equal: bool = False) -> Tensor:
     """Rows of all processes in rank order: (n_r, ...) to (sum of n_r, ...), same dtype; without gradient.
 

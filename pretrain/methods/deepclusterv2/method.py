@@ -145,6 +145,10 @@ class DeepClusterV2(Method):
 
 
 def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over rows whose label is not -1; zero, with zero gradients, where there is none."""
+    """Mean cross-entropy over rows whose label is not -1; zero, with zero gradients, where there is none.
+
+    Processes average their losses: each divides by its share of the labelled rows of all.
+    """
     total = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
-    return total / (labels >= 0).sum().clamp_min(1)
+    labelled = dist.mean((labels >= 0).sum().float())
+    return total / labelled.clamp_min(1 / dist.world_size())

@@ -65,6 +65,7 @@ _VIEW = View(size=224, count=2, jitter=(0.8, 0.8, 0.8, 0.2), jitter_p=0.8, gray=
 _SMALL = changed(_VIEW, size=96, count=4, scale=(0.05, 0.14))
 _400 = DeepClusterV2Recipe(
     name="rn50_in1k_deepclusterv2_400ep_2x160_4x96",
+    version=2,
     arch="resnet50",
     input=_INPUT,
     views=(changed(_VIEW, size=160), _SMALL),
@@ -92,6 +93,7 @@ DEMO = (
     changed(
         _400,
         name="deepclusterv2_resnet10-narrow_demo",
+        version=1,
         config="resnet10-narrow",
         arch="resnet10_narrow",
         input=Input(size=32, resize=32),
@@ -128,6 +130,7 @@ PHOTOS = (
 CIFAR = (
     DeepClusterV2Recipe(
         name="deepclusterv2_resnet18_cifar",
+        version=2,
         config="resnet18-cifar",
         arch="resnet18_small_pad2",
         input=Input(size=32, resize=32, mean=CIFAR_MEAN, std=CIFAR_STD),

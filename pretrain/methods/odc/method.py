@@ -100,19 +100,25 @@ class ODC(Method):
         collapse.
 
         Whole batches, which processes share as those of a step: one image has no variance, and statistics
-        must not depend on the number of processes.
+        must not depend on the number of processes. Those of groups are the first group's, as in training.
         """
         norms = [
             module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
         ]
+        recipe, size = self.recipe, 256
+        if recipe.bn_group or recipe.neck_bn_group:  # groups are parts of a batch of this size
+            size = recipe.batch_size
         kept = [norm.momentum for norm in norms]
         for norm in norms:
             norm.momentum = None  # cumulative average
-        with torch.no_grad(), autocast(data.device, self.recipe.precision):
-            for batch in data.first(256, 200):
+        with torch.no_grad(), autocast(data.device, recipe.precision):
+            for batch in data.first(size, 200):
                 self.net(batch.views)
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum
+        for norm in norms:
+            for buffer in norm.buffers():
+                dist.broadcast_(buffer)
 
     def _features(self, data: TrainingData) -> tuple[Tensor, int]:
         """Unit neck features of this rank's share, fp32, and the id of its first image."""
@@ -129,11 +135,15 @@ class ODC(Method):
         return np.random.default_rng((seed, epoch, 0)).integers(n, size=n)
 
     def loss(self, net: nn.Module, batch: Batch, at: At) -> Loss:
-        """Cross-entropy to the stored labels, classes weighted by h^-1/2 and averaged by those weights."""
+        """Cross-entropy to the stored labels, classes weighted by h^-1/2 and averaged by those weights.
+
+        Processes average their losses: each counts as much as the weights of its own images.
+        """
         z, logits = net(batch.views)
-        w = memories.class_weights(self.memory.h, self.recipe.reweight_power)
-        value = F.cross_entropy(logits.float(), self.memory.y[batch.index], weight=w)
-        return Loss(value, (batch.index, F.normalize(z.detach().float())))
+        w, y = memories.class_weights(self.memory.h, self.recipe.reweight_power), self.memory.y[batch.index]
+        value = F.cross_entropy(logits.float(), y, weight=w)
+        own = w[y].sum()
+        return Loss(value * (own / dist.mean(own)), (batch.index, F.normalize(z.detach().float())))
 
     def after_step(self, at: At, *seen: Tensor) -> None:
         recipe, memory = self.recipe, self.memory

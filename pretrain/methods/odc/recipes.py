@@ -62,6 +62,7 @@ class ODCRecipe(Recipe):
 
 _RELEASED = ODCRecipe(
     name="odc_resnet50_8xb64-steplr-440e_in1k",
+    version=2,
     config="resnet50_8xb64-steplr-440e",
     arch="resnet50",
     input=Input(size=224, resize=256),
