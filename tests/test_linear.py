@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,55 +12,22 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from benchmarks import features
-from benchmarks.contract.protocol import Protocol
-from benchmarks.contract.result import read
-from benchmarks.contract.task import Outcome, Task
+from benchmarks.contract.task import Task
 from benchmarks.protocols.linear import protocol as linear
 from benchmarks.protocols.linear.run import heads as linear_heads
-from benchmarks.protocols.linear.run import outcome
 from benchmarks.protocols.linear.run import run as run_linear
-from benchmarks.protocols.transfer import protocol as transfer
 from benchmarks.protocols.transfer.run import heads as transfer_heads
 from benchmarks.solvers.classifiers import Heads
-from benchmarks.solvers.heads import Course, Evaluation, hits, train
+from benchmarks.solvers.heads import Evaluation, hits, train
 from benchmarks.solvers.training import Head, Solver
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed, override
 from pretrain.data.loader import open_loader
-from pretrain.data.sets import imagenet
-from pretrain.data.view import Input
-from pretrain.nets import checkpoint
-from pretrain.nets.archs import build
 from pretrain.train import optim
-from reports.tables.cells import Row
-from reports.tables.fill import fill
-from tests import planned, scenes
-from zoo.jobs import benchmark
-from zoo.jobs.place import Place
-from zoo.jobs.record import recording
-from zoo.plan.datasets import Datasets
-from zoo.store import Store
-from zoo.suites.suite import Suite
+from tests import scenes
+from tests.linear_task import CPU, GIVEN, LINEAR, TRANSFER, diverging, task
 
-GIVEN = Input(size=16, resize=16)
-CPU = torch.device("cpu")
 MAPS = [torch.rand(4, c, s, s) for c, s in ((8, 8), (8, 8), (16, 4), (32, 2), (64, 1))]
-LINEAR, TRANSFER = linear.SMOKE[0], transfer.SMOKE[0]
-
-
-def task(root: Path, protocol: Protocol, images: Path | None = None, **settings: Any) -> Task:
-    """A protocol with other settings, on a few images and an untrained backbone; root: for its progress."""
-    images = images or scenes.folder(root / "images")
-    backbone = build("resnet10_narrow", GIVEN, 0)
-    path = root / "backbone.safetensors"
-    checkpoint.save(path, backbone, "resnet10_narrow", {})
-    splits = {role: imagenet.read(images, role) for role in ("train", "val")}
-    given = changed(protocol.settings, **{"precision": "fp32", "batch_size": 8, **settings})
-    return Task(
-        protocol=replace(protocol, settings=given),
-        backbone=backbone, checkpoint=path, splits=splits, fingerprints=dict.fromkeys(splits, ""), roots={},
-        work=root, cache=root, seed=0, device=CPU, report=lambda *_: None,
-    )  # fmt: skip
 
 
 def rates(solver: Solver) -> list[float]:
@@ -196,35 +161,6 @@ def test_a_head_more_moves_no_other(tmp_path: Path) -> None:
     assert six == {name: all_seven[name] for name in six}
 
 
-def diverging(given: Task, *names: str) -> list[Head]:
-    """The heads of linear evaluation, some with a learning rate that no loss survives."""
-    heads = linear_heads(given.protocol.settings)
-    return [
-        replace(head, solver=changed(head.solver, lr=1e38)) if head.name in names else head for head in heads
-    ]
-
-
-def test_a_head_that_diverges_stops_and_the_others_stand(tmp_path: Path) -> None:
-    given = task(tmp_path, LINEAR)
-    whole = train(given, diverging(given)).courses
-    (tmp_path / "state.pt").unlink()
-    found = train(given, diverging(given, "Feature2", "AvgPool"))
-    assert found.courses == {name: whole[name] for name in whole if name not in ("Feature2", "AvgPool")}
-    said = "the loss of {} is not finite in epoch 1; lower its learning rate"
-    assert found.lost == {name: said.format(name) for name in ("Feature2", "AvgPool")}
-    assert train(given, diverging(given, "Feature2", "AvgPool")) == found  # as its file remembers it
-
-
-def test_only_a_protocol_whose_heads_all_diverge_fails(tmp_path: Path) -> None:
-    given = task(tmp_path, LINEAR)
-    names = [*linear.FEATURES, *linear.AVERAGES]
-    with pytest.raises(
-        Fault, match=r"imagenet_linear: the loss of every head, Feature1, .* is not finite"
-    ) as said:
-        train(given, diverging(given, *names))
-    assert said.value.reason == "nan"
-
-
 def test_an_interrupted_training_goes_on_to_the_same_numbers(tmp_path: Path) -> None:
     given = task(tmp_path, LINEAR)
     heads = diverging(given, "Feature2")
@@ -259,63 +195,3 @@ def test_one_image_left_over_is_no_batch_to_normalise_by(tmp_path: Path) -> None
 def test_images_of_one_class_are_refused(tmp_path: Path) -> None:
     with pytest.raises(Fault, match="two classes"):
         run_linear(task(tmp_path, LINEAR, scenes.folder(tmp_path / "images", classes=1)))
-
-
-def courses(names: Sequence[str]) -> dict[str, Course]:
-    """Heads that are best in their second of three epochs."""
-    epochs = ("epoch 1", "epoch 2", "epoch 3")
-    return {
-        name: Course(
-            dict(zip(epochs, (10.0, 30.0 + at, 20.0), strict=True)),
-            dict(zip(epochs, (60.0, 80.0, 70.0), strict=True)),
-        )
-        for at, name in enumerate(names)
-    }
-
-
-def values(found: Outcome) -> dict[str, float]:
-    return {score.name: score.value for score in found.scores}
-
-
-def test_features_report_their_last_epoch_and_averages_their_best_beside_the_last() -> None:
-    found = outcome(courses(["Feature1", "AvgPool", "AvgPool_SwAV"]), {}, 100)
-    assert values(found) == {
-        "Feature1_top1": 20, "Feature1_top5": 70, "Feature1_top1_best": 30,
-        "AvgPool_top1": 31, "AvgPool_top5": 80, "AvgPool_top1_last": 20,
-        "AvgPool_SwAV_top1": 32, "AvgPool_SwAV_top5": 80, "AvgPool_SwAV_top1_last": 20,
-    }  # fmt: skip
-    scores = {score.name: score for score in found.scores}
-    for name in ("AvgPool_top1", "AvgPool_SwAV_top1"):
-        assert scores[name].selected_on_its_split
-        assert scores[name].honest == f"{name}_last"
-    assert not scores["Feature1_top1"].selected_on_its_split
-
-
-def test_a_lost_head_is_missing_with_all_its_scores() -> None:
-    found = outcome(courses(["Feature2"]), {"Feature1": "why", "AvgPool": "so"}, 100)
-    assert dict(found.missing) == {
-        "Feature1_top1": "why", "Feature1_top5": "why", "Feature1_top1_best": "why",
-        "AvgPool_top1": "so", "AvgPool_top5": "so", "AvgPool_top1_last": "so",
-    }  # fmt: skip
-
-
-def test_a_lost_head_is_a_dash_on_the_page_with_its_reason_below(suite: Suite, tmp_path: Path) -> None:
-    suite = planned.changed(suite, "imagenet_linear", **{"average.lr": 1e38, "batch_size": 4})
-    planned.pretend(planned.jobs(suite, tmp_path)["pretrain"], suite)
-    job, store = planned.jobs(suite, tmp_path)["imagenet_linear"], Store(tmp_path)
-    assert job.folder is not None
-    job.folder.mkdir(parents=True)
-    place = Place(suite, store, Datasets(suite, store.fingerprints), CPU, lambda *_: None)
-    with recording(job, suite.name) as found:
-        found.outcome = benchmark.run(job, place)
-    assert job.path is not None
-    record = read(job.path)
-    assert record.status == "ok"
-    assert record.score("AvgPool_top1") is None
-    assert "AvgPool_SwAV_top1" not in record.missing
-    (table,) = fill([Row("odc", None, "recipe", {job.name: [(job.path, record)]})], [LINEAR])
-    cells = dict(zip(table.columns, table.rows[0], strict=True))
-    assert (cells["AvgPool (MoCo)"].text, cells["AvgPool (MoCo)"].link) == ("–", job.path)
-    assert float(cells["AvgPool (SwAV)"].text) >= 0
-    said = record.missing["AvgPool_top1"]
-    assert f"odc: imagenet_linear: no AvgPool (MoCo): {said}" in table.notes

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.mm.checks import label_maps
 from benchmarks.mm.worker import ops
 from pretrain.base.faults import Fault
-from tests.test_mm_data import SIZE, picture
+from tests.annotated import SIZE, picture
 
 
 def masked(root: Path, ids: list[list[int]]) -> list[label_maps.Pair]:

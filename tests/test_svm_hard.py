@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmarks.solvers import svm
 from benchmarks.solvers.svm_gram import gram
 from tests import newton_svm
-from tests.test_svm import COSTS, dual_objective, objective, problem, weights
+from tests.svm_problems import COSTS, dual_objective, objective, problem, weights
 
 
 def hard(kind: str) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import turns
+from benchmarks.protocols.linear.run import heads as linear_heads
+from benchmarks.protocols.transfer.run import heads as transfer_heads
 from benchmarks.solvers.heads import Evaluation, train
 from benchmarks.solvers.training import Head
 from pretrain.base import dist
 from pretrain.base.settings import changed
 from tests import gloo, scenes
-from tests.test_linear import LINEAR, TRANSFER, diverging, linear_heads, task, transfer_heads
+from tests.linear_task import LINEAR, TRANSFER, diverging, task
 
 
 def batch(ids: np.ndarray[Any, np.dtype[np.int64]]) -> list[Tensor]:

@@ -14,8 +14,8 @@ from PIL import Image
 from benchmarks.mm.checks import coco_boxes, image_files, inventory, voc_boxes
 from benchmarks.protocols.detection import protocol as detection
 from pretrain.base.faults import Fault
+from tests.annotated import instances, picture
 from tests.faults.hostile import DEEP, EVIL, LONG, refused
-from tests.test_mm_data import instances, picture
 
 COCO_TEXTS = {
     "nan": '{"images": [], "annotations": [{"bbox": [NaN, 0, 1, 1]}], "categories": []}',

@@ -18,7 +18,8 @@ from benchmarks.mm.bridge import launch, pointer
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.worker import main as worker
 from pretrain.base.faults import Fault
-from tests.test_mm_worker import as_before, data, global_state, job, weights  # noqa: F401  fixtures
+from tests.mm_jobs import job
+from tests.test_mm_worker import as_before, data, global_state, weights  # noqa: F401  fixtures
 
 # The mm packages warn when they are imported, which takes seconds.
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.slow]

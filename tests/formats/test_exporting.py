@@ -18,7 +18,8 @@ from pretrain.nets import checkpoint
 from pretrain.nets.formats.contract import Flags, Loaded, Report
 from pretrain.nets.formats.exporting import ARCHS, export
 from pretrain.nets.formats.reading import hashed, read
-from tests.formats.sources import detectron2, trained
+from tests.formats.naming import detectron2
+from tests.formats.sources import trained
 
 GIVEN = Input(size=64, resize=72, std=(0.228, 0.224, 0.225))
 

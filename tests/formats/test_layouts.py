@@ -15,7 +15,8 @@ from pretrain.base.faults import Fault
 from pretrain.data.view import IMAGENET_STD
 from pretrain.nets.formats.contract import Flags
 from pretrain.nets.formats.reading import read
-from tests.formats.sources import LAYOUTS, SOBEL, behind, head, kept, lightning, sequential, trained, training
+from tests.formats.naming import SOBEL, behind, head, lightning, sequential, training
+from tests.formats.sources import LAYOUTS, kept, trained
 
 
 @pytest.fixture(scope="module")

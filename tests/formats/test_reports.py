@@ -12,7 +12,8 @@ from torch import Tensor
 from pretrain.base.faults import Fault
 from pretrain.nets.formats.contract import Flags
 from pretrain.nets.formats.reading import read
-from tests.formats.sources import behind, head, kept, other, trained
+from tests.formats.naming import behind, head, other
+from tests.formats.sources import kept, trained
 
 
 @pytest.fixture(scope="module")

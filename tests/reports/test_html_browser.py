@@ -1,17 +1,9 @@
-"""The site in a real browser: sorting, filtering, comparing, links, keyboard, phone width; nothing on its
-console. Chromium is driven through chromedriver, which speaks JSON over HTTP.
-"""
+"""The site in a real browser: sorting, filtering, comparing, links, keys, phone width; an empty console."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,118 +13,26 @@ import pytest
 from pretrain.base.settings import changed
 from reports.html.live import Live
 from reports.html.site import write
-from tests.reports.store import CARD, PAPER, another, benchmark, pretraining, view
-from tests.reports.test_html_pictures import every, keep
+from tests.reports.browser import BINARY, DRIVER, Browser, chromedriver, filled
+from tests.reports.store import PAPER, another, benchmark, view
 from zoo.serve import server
 
-BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.skipif(not (BINARY and DRIVER), reason="no chromium with chromedriver on this machine"),
     pytest.mark.slow,
 ]
-LINEAR, KNN, SHOTS = PAPER["imagenet_linear"], PAPER["imagenet_knn"], PAPER["voc07_low_shot"]
-HOSTILE = "a|b\n</script><script>window.owned=1</script>{{ 7*7 }}{% raw %}\u202egnp." + "x" * 300
-
-
-class Browser:
-    """A session of a headless browser."""
-
-    def __init__(self, port: int, width: int = 1200, dark: bool = False) -> None:
-        self.base = f"http://127.0.0.1:{port}/session"
-        words = ["--headless", "--no-sandbox", "--disable-gpu", *(["--force-dark-mode"] if dark else [])]
-        options: dict[str, Any] = {"binary": BINARY, "args": words}
-        if width < 500:
-            metrics = {"width": width, "height": 800, "pixelRatio": 1.0}
-            options["mobileEmulation"] = {"deviceMetrics": metrics}
-        wanted = {
-            "browserName": "chrome",
-            "goog:chromeOptions": options,
-            "goog:loggingPrefs": {"browser": "ALL"},
-        }
-        made = self._send("POST", "", {"capabilities": {"alwaysMatch": wanted}})
-        self.base += f"/{made['sessionId']}"
-
-    def _send(self, verb: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, method=verb)
-        request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return json.load(answer)["value"]
-        except urllib.error.HTTPError as error:
-            raise AssertionError(error.read().decode()) from None
-
-    def open(self, path: Path, more: str = "") -> None:
-        """Opens a page of the site."""
-        self.go(path.as_uri() + more)
-
-    def go(self, address: str) -> None:
-        """Opens an address."""
-        self._send("POST", "/url", {"url": address})
-
-    def run(self, script: str) -> Any:
-        """What a piece of JavaScript returns."""
-        return self._send("POST", "/execute/sync", {"script": script, "args": []})
-
-    def keys(self, text: str) -> None:
-        """Types into whatever has the focus."""
-        down = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
-        self._send("POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": down}]})
-
-    def console(self) -> list[Any]:
-        """What the page has said since the last time, errors and violations of its policy among it."""
-        return list(self._send("POST", "/se/log", {"type": "browser"}))
-
-    def close(self) -> None:
-        """Ends the session."""
-        self._send("DELETE", "")
+KNN = PAPER["imagenet_knn"]
 
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = int(free.getsockname()[1])
-    assert DRIVER
-    driver = subprocess.Popen(
-        [DRIVER, f"--port={number}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", number), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+    with chromedriver() as number:
         yield number
-    finally:
-        driver.terminate()
-        driver.wait()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    filled(home)
-    write(view(home), home / "site", home)
-    return home / "site"
-
-
-def filled(home: Path) -> None:
-    """Three models with numbers, curves and classes, one of them hostile."""
-    pretraining(home, "odc", facts={"card": CARD, "weights": {"weights": "wodc"}})
-    lines = [{"epoch": i, "loss": 9 / i, "nmi_previous": 0.1 * i, "size_max": 10**i} for i in range(1, 6)]
-    (home / "models" / "odc-s0" / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    for model, value in (("odc", 9.5), ("swav", 60.25), ("random", 10.0)):
-        made = benchmark(home, KNN, {"k10_top1": value, "k20_top1": value + 1}, model=model)
-        keep(made, *every(HOSTILE[:200] if model == "odc" else "cat"))
-        layers = {f"Feature{i}_top1": value + i for i in range(1, 6)}
-        benchmark(home, LINEAR, layers, model=model)
-        shots = {column.score: value + 2 * i for i, column in enumerate(SHOTS.columns)}
-        benchmark(home, SHOTS, shots, model=model, facts={"per_class": {"cat": 12.5, HOSTILE: 99.0}})
-    odd = {"name": HOSTILE, "method": HOSTILE, "config": HOSTILE}
-    benchmark(home, KNN, {"k10_top1": 30.0}, model=odd)
+    return filled(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture
@@ -252,77 +152,6 @@ def test_no_page_is_wider_than_a_phone(site: Path, port: int, page: str) -> None
         assert browser.run("return [innerWidth, document.documentElement.scrollWidth]") == [360, 360]
     finally:
         browser.close()
-
-
-def test_the_curves_are_drawn(site: Path, browser: Browser) -> None:
-    browser.open(site / "models" / "odc.html")
-    titles = browser.run("return [...document.querySelectorAll('figure h3')].map(x=>x.textContent)")
-    assert titles == [
-        "Loss",
-        "Agreement of the clusters",
-        "Cluster sizes",
-        "VOC07 low-shot SVM",
-        "Layer profile",
-        "Map of the features",
-    ]
-    boxes = browser.run(
-        "return [...document.querySelectorAll('path.line')].map(x=>x.getBBox()).every(b=>b.width>0)"
-    )
-    assert boxes
-    assert browser.run("return document.querySelectorAll('table.bars tbody tr').length") == 2
-
-
-SEEN = "return [...document.querySelectorAll('%s')].map(x=>[x.getBoundingClientRect().width, x.naturalWidth ?? 1])"
-
-
-def test_the_pictures_are_drawn_and_a_class_is_picked_by_keyboard(site: Path, browser: Browser) -> None:
-    browser.open(site / "models" / "swav.html")
-    for what, count in ((".strip svg", 3), (".drawn img", 1), (".map>svg", 1), (".heat", 1)):
-        found = browser.run(SEEN % what)
-        assert len(found) == count, what
-        assert all(width > 20 and natural > 0 for width, natural in found), what
-    colour = """
-    const image = document.querySelector('image'); const made = new Image(); made.src = image.getAttribute('href');
-    return [made.complete || await made.decode().then(() => true), made.naturalWidth];
-    """
-    assert browser.run(f"return (async () => {{{colour}}})()") == [True, 576]
-    browser.run("document.querySelector('[data-map]').focus()")
-    browser.keys("\ue015")
-    shown = "return [...document.querySelectorAll('.map g')].map(x=>getComputedStyle(x).opacity)"
-    deadline = time.monotonic() + 5
-    while (found := browser.run(shown)) != ["1", "0.07"]:
-        assert time.monotonic() < deadline, found
-    assert browser.console() == []
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_words_on_shades_can_be_read(site: Path, port: int, dark: bool) -> None:
-    """WCAG 2.1, 1.4.3: 4.5 to 1 between the ink and every shade of a table of confusions."""
-    browser = Browser(port, dark=dark)
-    try:
-        browser.open(site / "models" / "swav.html")
-        cells = browser.run(CONTRAST)
-        assert len(cells) == 4
-        assert min(cells) >= 4.5, cells
-    finally:
-        browser.close()
-
-
-CONTRAST = """
-const pen = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-const light = (colour) => {
-  pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
-  const [r, g, b] = [...pen.getImageData(0, 0, 1, 1).data].map((v) => v / 255)
-    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-};
-return [...document.querySelectorAll('.heat td[class]')].map((cell) => {
-  const ground = getComputedStyle(cell).backgroundColor;
-  const clear = ground === 'rgba(0, 0, 0, 0)' ? getComputedStyle(cell.closest('.wide')).backgroundColor : ground;
-  const [a, b] = [light(getComputedStyle(cell).color), light(clear)].sort((x, y) => y - x);
-  return (a + 0.05) / (b + 0.05);
-});
-"""
 
 
 def test_a_served_page_comes_again_when_a_record_does_and_leaves_writers_alone(
