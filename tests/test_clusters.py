@@ -99,7 +99,8 @@ def test_methods_without_clusters_leave_no_file(images: Path, tmp_path: Path) ->
 def test_fully_connected_layers_of_an_alexnet_are_kept(tmp_path: Path) -> None:
     """The clustered features stand behind max-pooling and two layers, before a ReLU."""
     given = changed(tiny("deepcluster").input, size=64, resize=64)
-    recipe = changed(tiny("deepcluster"), arch="alexnet", hidden=8, dropout=0.5, input=given)
+    views = tuple(changed(view, size=64) for view in tiny("deepcluster").views)
+    recipe = changed(tiny("deepcluster"), arch="alexnet", hidden=8, dropout=0.5, input=given, views=views)
     made = DeepCluster(recipe, 4, 0)
     made.net.eval()
     x = torch.randn(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))

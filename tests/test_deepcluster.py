@@ -242,8 +242,8 @@ def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(
     arch: str, side: int, inside: int
 ) -> None:
     paper = next(r for r in recipes("deepcluster")["paper"] if r.arch == arch)
-    given = changed(paper.input, size=side)
-    recipe: Any = changed(paper, input=given, hidden=8, clusters=5, precision="fp32")
+    given, views = changed(paper.input, size=side), (changed(paper.views[0], size=side),)
+    recipe: Any = changed(paper, input=given, views=views, hidden=8, clusters=5, precision="fp32")
     built = DeepCluster(recipe, 10, 0)
     x = torch.randn(2, 3, side, side)
     released = ["Linear", "ReLU", "Dropout", "Linear"]
@@ -261,6 +261,15 @@ def test_alexnet_and_vgg_cluster_their_second_fully_connected_layer(
 def test_fully_connected_layers_on_a_resnet_are_refused() -> None:
     with pytest.raises(Fault, match="follow alexnet or vgg16_bn, not resnet10_narrow; set hidden to 0"):
         override(tiny("deepcluster"), {"hidden": 16}, "deepcluster")
+
+
+def test_fully_connected_layers_on_images_of_another_size_are_refused() -> None:
+    alexnet = {"arch": "alexnet", "hidden": 16}
+    with pytest.raises(Fault, match=r"take images of one size, 64 px, not 16; set input\.size and"):
+        override(tiny("deepcluster"), {**alexnet, "input.size": 64, "input.resize": 64}, "deepcluster")
+    given, _ = override(tiny("deepcluster"), alexnet, "deepcluster")
+    with pytest.raises(Fault, match="images of 16 px leave no map for fully connected layers after alexnet"):
+        method.find("deepcluster")(given, 48, 0)
 
 
 def test_features_that_do_not_vary_are_one_sentence(tmp_path: Path) -> None:

@@ -173,6 +173,13 @@ def test_views_that_cannot_teach_are_refused() -> None:
         override(tiny("dino"), {"temperature_epochs": 9}, "dino")
 
 
+@pytest.mark.parametrize("name", ["teacher_temperature", "first_temperature"])
+def test_a_temperature_whose_exponentials_overflow_is_refused(name: str) -> None:
+    with pytest.raises(Fault, match=r"Sinkhorn's codes take 0\.003 or more, not 0\.001"):
+        override(tiny("dino"), {"sinkhorn_iterations": 3, name: 0.001}, "dino")
+    override(tiny("dino"), {"sinkhorn_iterations": 0, name: 0.001}, "dino")
+
+
 def test_equal_outputs_centred_teach_nothing_and_cost_log_k() -> None:
     made = built()
     with torch.no_grad():

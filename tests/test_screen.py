@@ -86,6 +86,20 @@ def test_the_lowest_index_wins_ties(metric: str) -> None:
     assert found[1].tolist() == list(range(70))
 
 
+@pytest.mark.parametrize("metric", ["l2", "dot"])
+@pytest.mark.parametrize(
+    ("of_rows", "of_centroids"), [(1e-19, 1e-19), (1e-20, 1.0), (1.0, 1e-24), (1e-38, 1e9)]
+)
+def test_what_underflows_is_not_screened(of_rows: float, of_centroids: float, metric: str) -> None:
+    """AMX takes products below 1e-38 for zero, and fp32 the square of such a length."""
+    x, c = rows_of("unit", 300) * of_rows, rows_of("unit", 1000)[:700] * of_centroids
+    found = screen.nearest(x, screened(c, metric))
+    score = exact(x, c, metric)
+    if found is not None:
+        lost = score.amax(1) - score.gather(1, found[1][:, None]).squeeze(1)
+        assert float((lost / score.amax(1).abs()).max()) < 1e-6
+
+
 def test_it_steps_aside() -> None:
     x = rows_of("unit", 50)
     wrong = x.clone()

@@ -29,12 +29,19 @@ SHORT: dict[str, Any] = {"epochs": 1, "schedule": Step(), "batch_size": 8}
 TWO: dict[str, Any] = {"lrs": (0.015, 0.01), "head_multipliers": (1,), **SHORT}
 
 
-def task(root: Path, per_class: int = 3, classes: int = 2, front: bool = False, **settings: Any) -> Task:
+def task(
+    root: Path,
+    per_class: int = 3,
+    classes: int = 2,
+    front: bool = False,
+    arch: str = "resnet10_narrow",
+    **settings: Any,
+) -> Task:
     """A smoke grid with other settings, on a few images and an untrained backbone."""
     images = scenes.folder(root / "images", per_class, classes)
-    backbone = build("resnet10_narrow", Input(size=16, resize=16, sobel=front), 0)
+    backbone = build(arch, Input(size=16, resize=16, sobel=front), 0)
     path = root / "backbone.safetensors"
-    checkpoint.save(path, backbone, "resnet10_narrow", {})
+    checkpoint.save(path, backbone, arch, {})
     splits = {role: imagenet.read(images, role) for role in ("train", "val")}
     return Task(
         protocol=replace(semi.SMOKE[0], settings=changed(semi.SMOKE[0].settings, **settings)),
@@ -186,6 +193,13 @@ def test_one_class_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Fault, match=r"imagenet_1pct: images/train .* the one class 'class0'") as raised:
         semi_run.run(task(tmp_path, classes=1, **TWO))
     assert raised.value.reason == "bad-config"
+
+
+@pytest.mark.parametrize(("arch", "one"), [("resnet18", False), ("resnet10_narrow", True)])
+def test_a_last_image_without_a_variance_is_left_out(tmp_path: Path, arch: str, one: bool) -> None:
+    given = task(tmp_path, classes=3, arch=arch, **TWO)  # nine images, eight a batch
+    assert tuning.trains_on_one(given.backbone, 16) is one
+    assert all(found is not None for found in finetune(given, semi_run.grid(given)))
 
 
 FOUR: dict[str, Any] = {**SHORT, "lrs": (0.1, 0.01), "head_multipliers": (1, 10), "epochs": 2}

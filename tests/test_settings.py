@@ -42,6 +42,8 @@ ODC = recipes("odc")["paper"][0]
         ({"views": []}, "odc.views: expected 1 or more values"),
         ({"views": [{"size": 32, "sise": 1}]}, "odc.views.0.sise: there is no such setting"),
         ({"lr.x": 1}, "odc.lr.x: 0.06 is a single value, it has no setting 'x'"),
+        ({"batch_size": 1}, "odc: batch_size: one view of one image has no variance for batch norm"),
+        ({"neck_bn_group": 1}, "odc: neck_bn_group: one image has no variance for batch norm"),
         ({"views.0.count": 2}, "odc: views: a step sees one view of an image, not 2"),
         ({"metric": "foo"}, "odc.metric: expected one of 'dot', 'cosine' or 'l2', got 'foo'"),
         ({"schedule": "cosine"}, "odc.schedule: expected"),
@@ -63,6 +65,8 @@ def test_every_protocols_bounds_refuse_nonsense() -> None:
     for ks in ([0, -3], ["a"], []):
         with pytest.raises(Fault, match=r"knn\.ks"):
             override(knn, {"ks": ks}, "knn")
+    with pytest.raises(Fault, match=r"linear\.batch_size: expected at least 2, got 1"):
+        override(catalogue("paper")["imagenet_linear"].settings, {"batch_size": 1}, "linear")
 
 
 def test_kinds_switch_and_lists_are_replaced() -> None:

@@ -20,8 +20,8 @@ from pretrain.cluster.codes import FP32_EPSILON, sinkhorn, swapped_loss
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.methods.swav import method as swav
-from pretrain.methods.swav.recipes import SMALLEST_EPSILON
 from pretrain.train.method import At, Loss, TrainingData
+from pretrain.train.recipe import SMALLEST_EPSILON
 from tests import gloo
 from tests.train import tiny
 

@@ -33,7 +33,7 @@ class Training:
     """
 
     views: Annotated[tuple[View, ...], Field(min_length=1, max_length=2)]
-    batch_size: Positive = 256
+    batch_size: Annotated[int, Field(ge=2)] = 256  # one image has no variance for batch norm
     pooled: Positive = 9216
     precision: Literal["fp32", "bf16"] = "fp32"
 

@@ -3,10 +3,12 @@ those few alone.
 
 With x' = x - mu, c'_k = c_k - mu and mu the mean centroid, the score of centroid k is, up to what is the same
 for all of a row, s_k = x' . c'_k + b_k; its mean over k is zero, so the largest is not negative. Rounding
-changes a value by 1/256 of it at most, so s_k of rounded operands, c~ for c', is wrong by less than
-    e = |x'| (max|c'| / 256 + (1 + 1/256) (max|c' - c~| + D 2^-23 max|c'|))
-and the score is rounded, too. Hence no centroid can win whose rounded score is below t = (1 - 3/256) m - 2 e,
-m the largest of the row: 3/256 covers two such roundings and that of t.
+changes a value by u = 1/256 of it at most, so s_k of rounded operands is wrong by less than
+    e = |x'| max|c'| (2 u + u^2 + 1.01 D 2^-23)
+and the score is rounded, too. Hence no centroid can win whose rounded score is below t = (1 - 3 u) m - 2 e, m
+the largest of the row: 3 u covers two such roundings and that of t. Squares of lengths below 1e-15 are no
+numbers of fp32 any more, so lengths count as that much at least, and t must be far above what AMX takes for
+0.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ _LEAST = 512  # centroids from which on it pays
 _BYTES = 32 << 20  # of the scores of one block of rows
 _ROWS = 4096  # of a block at most
 _ROUNDING = 1 / 256  # of a value to bf16, at most
+_SHORTEST = 1e-15  # length that counts
+_SMALLEST = 1e-30  # score that counts
 _MOST = 16  # columns a row to compute in fp32, on average; above it one product of all is faster
 
 
@@ -57,13 +61,11 @@ def screen(c: Tensor, bias: Tensor | None) -> Screen:
     centred = c - mean
     b = centred @ mean if bias is None else -0.5 * centred.square().sum(1)
     pad = -len(c) % GROUP
-    rough = centred.bfloat16()
-    norm = centred.norm(dim=1).amax()
-    off = (centred - rough).norm(dim=1).amax() + c.shape[1] * 2**-23 * norm
     offset = F.pad(b - b.mean(), (0, pad), value=-math.inf)
     known = c.new_zeros(len(c)) if bias is None else bias
-    error = norm * _ROUNDING + (1 + _ROUNDING) * off
-    return Screen(c, known, mean, F.pad(rough, (0, 0, 0, pad)), offset, error)
+    per_unit = 2 * _ROUNDING + _ROUNDING**2 + 1.01 * c.shape[1] * 2**-23
+    error = per_unit * centred.norm(dim=1).amax().clamp_min(_SHORTEST)
+    return Screen(c, known, mean, F.pad(centred.bfloat16(), (0, 0, 0, pad)), offset, error)
 
 
 def rows_at_once(s: Screen) -> int:
@@ -79,8 +81,8 @@ def nearest(rows: Tensor, s: Screen) -> tuple[Tensor, Tensor] | None:
     scores = _ordered(inner_products(x.bfloat16(), s.rough, s.offset))
     groups = scores.view(len(rows), -1, GROUP).amax(2)
     largest = groups.amax(1).view(torch.bfloat16)
-    least = (1 - 3 * _ROUNDING) * largest.float() - 2 * x.norm(dim=1) * s.error
-    if not bool(((least > 0) & (least < math.inf)).all()):
+    least = (1 - 3 * _ROUNDING) * largest.float() - 2 * x.norm(dim=1).clamp_min(_SHORTEST) * s.error
+    if not bool(((least > _SMALLEST) & (least < math.inf)).all()):
         return None
     row, column = _above(scores, groups, _ordered(least.bfloat16()))
     if len(row) > _MOST * len(rows):

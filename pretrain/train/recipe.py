@@ -65,6 +65,9 @@ class EpochCosine:
 
 
 Schedule = Annotated[Step | Cosine | HeldCosine | EpochCosine, Field(discriminator="kind")]
+# Of Sinkhorn's codes: exp(-1 / epsilon), divided by a sum of exp(1 / epsilon) over a batch, must stay above
+# 0; in fp64 it does down to here.
+SMALLEST_EPSILON = 0.003
 KmeansBackend = Literal["torch", "faiss"]  # ours: any number of processes; faiss: one, where it is installed
 
 
@@ -155,6 +158,10 @@ class Recipe(Scheduled):
         super().__post_init__()
         if lacking := [name for name in self.adapts if not hasattr(self, name)]:
             raise ValueError(f"adapts: this method has no '{lacking[0]}'")
+        if self.epochs and self.batch_size * self.crops == 1:
+            raise ValueError(
+                "batch_size: one view of one image has no variance for batch norm; take 2 or more"
+            )
 
     def follow(self, body: dict[str, Any], touched: frozenset[str]) -> list[str]:
         """What somebody sets adapts no more. Raises Fault where that leaves nothing to train."""

@@ -6,6 +6,7 @@ bit. Every minute or so their states are kept, a file each: another number of pr
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -166,12 +167,16 @@ def _train(task: Task, tunings: Sequence[Tuning], said: Callable[[str], None]) -
     given, saved = task.backbone.input, time.monotonic()
     loader = open_loader(train, [sized(settings.view, given)], given, task.seed, task.device)
     y = torch.from_numpy(train.labels).to(task.device)
+    alone = len(fit) % settings.batch_size == 1 < len(fit)
+    left_over = 1 if alone and not trains_on_one(tunings[0].net, given.size) else 0
     for epoch in range(min(tuning.epoch for tuning in tunings), settings.epochs):
         due = [tuning for tuning in tunings if tuning.epoch == epoch and bool(tuning.finite)]
         for tuning in due:
             tuning.begin(epoch)
         order = fit[np.random.default_rng((task.seed, epoch)).permutation(len(fit))]
         for batch in loader.batches(order, settings.batch_size, epoch) if due else ():
+            if len(batch.index) == left_over:
+                continue
             x, truth = channels_last(batch.views[0]), y[batch.index]
             for tuning in due:
                 tuning.step(x, truth)
@@ -182,6 +187,16 @@ def _train(task: Task, tunings: Sequence[Tuning], said: Callable[[str], None]) -
                 tuning.save()
             saved = time.monotonic()
         said(f"{tunings[0].trial.kind}, {len(due)} settings at once: epoch {epoch + 1}/{settings.epochs}")
+
+
+def trains_on_one(net: nn.Module, size: int) -> bool:
+    """Whether one image of so many px has a variance in every batch norm; none has in a map of one pixel."""
+    aside = copy.deepcopy(net).cpu().train()
+    try:
+        aside(torch.zeros(1, 3, size, size))
+    except ValueError:  # what torch's batch norm raises
+        return False
+    return True
 
 
 def _accuracies(task: Task, tunings: Sequence[Tuning]) -> list[Accuracy | None]:

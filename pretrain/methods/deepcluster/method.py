@@ -178,8 +178,12 @@ def layers(backbone: Backbone, recipe: DeepClusterRecipe) -> tuple[nn.Module, nn
         return backbone, nn.Identity(), backbone.dim
     assert isinstance(backbone, Plain), "fully connected layers follow an AlexNet or a VGG"
     trunk, side = Flattened(backbone).eval(), recipe.input.size
-    with torch.no_grad():
-        inside = trunk(torch.zeros(1, 3, side, side)).shape[1]
+    try:
+        with torch.no_grad():
+            inside = trunk(torch.zeros(1, 3, side, side)).shape[1]
+    except RuntimeError:  # what torch raises where a map is smaller than a window of pooling
+        said = f"images of {side} px leave no map for fully connected layers after {recipe.arch}"
+        raise recipe.misfit(f"{said}; raise input.size and the views' size, or set hidden to 0") from None
     trunk.train()
     first, second = (
         heads.linear(inside, recipe.hidden, std=0.01),

@@ -34,6 +34,9 @@ class DeepClusterRecipe(Recipe):
         if self.hidden and self.arch not in PLAIN:
             said = f"fully connected layers follow {' or '.join(PLAIN)}, not {self.arch}"
             raise ValueError(f"hidden: {said}; set hidden to 0 or take another arch")
+        if self.hidden and (other := [view.size for view in self.views if view.size != self.input.size]):
+            said = f"fully connected layers take images of one size, {self.input.size} px, not {other[0]}"
+            raise ValueError(f"views: {said}; set input.size and the sizes of all views alike")
 
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)

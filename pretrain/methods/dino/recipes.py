@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pretrain.base.settings import AbovePositive, Count, Positive, Probability, Rate, changed, settings
 from pretrain.data.view import Input, View
-from pretrain.train.recipe import Cosine, Recipe
+from pretrain.train.recipe import SMALLEST_EPSILON, Cosine, Recipe
 
 TITLE = "DINO"
 SUMMARY = "a slow network's outputs, sharpened, teach every crop (Caron et al., ICCV 2021, arXiv 2104.14294)"
@@ -45,6 +45,10 @@ class DINORecipe(Recipe):
         if self.temperature_epochs > self.epochs:
             said = f"{self.temperature_epochs} epochs are more than the {self.epochs} there are"
             raise ValueError(f"temperature_epochs: {said}; set both")
+        sharpest = min(self.teacher_temperature, self.first_temperature)
+        if self.sinkhorn_iterations and sharpest < SMALLEST_EPSILON:
+            said = f"Sinkhorn's codes take {SMALLEST_EPSILON:g} or more, not {sharpest:g}"
+            raise ValueError(f"teacher_temperature, first_temperature: {said}; exponentials overflow below")
 
     def taught(self) -> int:
         return self.teacher_views

@@ -41,6 +41,8 @@ class ODCRecipe(Recipe):
         super().__post_init__()
         if self.crops != 1:
             raise ValueError(f"views: a step sees one view of an image, not {self.crops}")
+        if self.neck_bn_group == 1:
+            raise ValueError("neck_bn_group: one image has no variance for batch norm; take 2 or more, or 0")
 
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)

@@ -8,11 +8,7 @@ from pydantic import Field
 
 from pretrain.base.settings import AbovePositive, Count, Positive, changed, settings
 from pretrain.data.view import CIFAR_MEAN, CIFAR_STD, Input, View
-from pretrain.train.recipe import Cosine, Recipe
-
-# exp(-1 / epsilon), divided by a sum of exp(1 / epsilon) over a batch, must stay above 0: in fp64 it does
-# down to here.
-SMALLEST_EPSILON = 0.003
+from pretrain.train.recipe import SMALLEST_EPSILON, Cosine, Recipe
 
 TITLE = "SwAV"
 SUMMARY = "the codes of one view are predicted from the others (Caron et al., NeurIPS 2020, arXiv 2006.09882)"
