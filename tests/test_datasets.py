@@ -16,7 +16,7 @@ from pretrain.base.faults import Fault
 from pretrain.data import loader
 from pretrain.data.fingerprint import Fingerprints, Inventory, of_split
 from pretrain.data.sets import imagenet, voc07
-from pretrain.data.split import Split, from_list, require_same_classes
+from pretrain.data.split import Split, from_list
 from pretrain.data.view import Input, centre_view
 from tests import scenes
 
@@ -223,29 +223,3 @@ def test_a_first_line_without_a_label_is_not_taken_for_a_list_of_bare_names(
     (tmp_path / "meta" / f"{name}.txt").write_text("a/1.jpg\na/2.jpg 0\n")
     with pytest.raises(Fault, match=rf"{name}.txt:1: expected 'relative/path label'"):
         imagenet.read(tmp_path, name)
-
-
-def named(name: str, *classes: str) -> Split:
-    return Split(name, Path(name), (), np.zeros(0, dtype=np.int64), classes)
-
-
-@pytest.mark.parametrize(
-    ("train", "val", "said"),
-    [
-        (("ant", "bee", "cat"), ("ant", "cat", "dog"), "only in train: bee; only in val: dog"),
-        (("0", "1"), ("0", "1", "2"), "val has labels up to 2, train only up to 1"),
-        (("0", "1"), ("ant", "bee", "cat"), "val has labels up to 2, train only up to 1"),
-    ],
-)
-def test_labels_of_two_splits_must_mean_the_same(
-    train: tuple[str, ...], val: tuple[str, ...], said: str
-) -> None:
-    with pytest.raises(Fault, match=said) as raised:
-        require_same_classes({"train": named("train", *train), "val": named("val", *val)})
-    assert raised.value.reason == "data-corrupt"
-
-
-def test_a_list_need_not_show_every_class() -> None:
-    require_same_classes({"train": named("train", "0", "1", "2"), "val": named("val", "0", "1")})
-    require_same_classes({"train": named("train", "ant", "bee"), "val": named("val", "ant", "bee")})
-    require_same_classes({"val": named("val", "ant")})

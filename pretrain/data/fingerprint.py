@@ -34,7 +34,7 @@ Stat = list[int]
 @dataclass(frozen=True)
 class DataIdentity:
     """What a key needs of data. fingerprint: 16 hex digits; hashed: images whose contents it covers; names:
-    digest of the names of the classes, '' where that was not kept yet.
+    digest of the names of the classes and whether a list numbers them, '' where that was not kept yet.
     """
 
     fingerprint: str
@@ -72,7 +72,7 @@ def of_split(split: Split) -> Inventory:
     more = hashlib.sha256(names + labels).hexdigest()
     images = [split.path(i) for i in range(len(split))]
     places = [split.place(i) for i in range(len(split))] if split.packed else ()
-    said = identity.digest(split.classes)
+    said = identity.digest(("by number", *split.classes) if split.numbered else split.classes)
     classes = len(split.classes)
     return Inventory(split.name, split.root, split.sources, (), images, classes, more, places, said)
 

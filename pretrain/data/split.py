@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -60,6 +60,7 @@ class Split:
     sources: tuple[Path, ...] = ()
     excluded: int = 0  # images that were left out on request
     packed: Packed | None = None
+    numbered: bool = False  # a list states the labels: `classes` are mere numbers
 
     def __len__(self) -> int:
         return len(self.files)
@@ -94,42 +95,6 @@ class Split:
         )
 
 
-def require_same_classes(splits: Mapping[str, Split]) -> None:
-    """Raises Fault (data-corrupt) where a split's labels do not mean what those of the split `train` mean.
-
-    Class names must be equal. Lists name classes by number and need not show every class: there no label may
-    lie beyond those of `train`.
-    """
-    train = splits.get("train")
-    if train is None or train.labels is None:
-        return
-    for split in splits.values():
-        if split.labels is None or split.classes == train.classes:
-            continue
-        if _numbered(split) or _numbered(train):
-            if len(split.classes) > len(train.classes):
-                said = (
-                    f"labels up to {len(split.classes) - 1}, {train.name} only up to {len(train.classes) - 1}"
-                )
-                raise Fault("data-corrupt", f"{split.name} has {said}; use lists of the same classes")
-            continue
-        only = [
-            f"only in {a.name}: {_some(set(a.classes) - set(b.classes))}"
-            for a, b in ((train, split), (split, train))
-        ]
-        said = f"{split.name} ({split.root}) and {train.name} ({train.root}) must have the same classes"
-        raise Fault("data-corrupt", f"{said}; {'; '.join(only)}; complete or remove these classes")
-
-
-def _numbered(split: Split) -> bool:
-    return split.classes == tuple(map(str, range(len(split.classes))))
-
-
-def _some(names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown or "none"
-
-
 def from_list(
     name: str, root: Path, list_file: Path, classes: int | None = None, beside: Sequence[Path] = ()
 ) -> Split:
@@ -142,8 +107,8 @@ def from_list(
     if classes is None:
         others = [label for other in beside if other.is_file() for _, label in _rows(other)]
         classes = 1 + max(int(labels.max(initial=-1)), max(others, default=-1))
-    files, numbered = tuple(path for path, _ in rows), tuple(map(str, range(classes)))
-    return Split(name, root, files, labels, numbered, (list_file, *beside))
+    files, numbers = tuple(path for path, _ in rows), tuple(map(str, range(classes)))
+    return Split(name, root, files, labels, numbers, (list_file, *beside), numbered=True)
 
 
 def _rows(list_file: Path) -> Iterator[tuple[str, int]]:

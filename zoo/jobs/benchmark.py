@@ -14,7 +14,7 @@ from benchmarks.pictures.kept import take
 from pretrain.base import dist, files
 from pretrain.base.faults import Fault
 from pretrain.base.numerics import numerics
-from pretrain.data.split import require_same_classes
+from pretrain.data.classes import require_same_classes
 from pretrain.nets import checkpoint
 from zoo.jobs.alarms import alarms
 from zoo.jobs.place import Place

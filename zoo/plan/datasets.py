@@ -7,9 +7,10 @@ from pathlib import Path
 
 from benchmarks.contract.protocol import Protocol
 from pretrain.base.faults import Fault
+from pretrain.data.classes import require_same_classes
 from pretrain.data.dataset import find
 from pretrain.data.fingerprint import DataIdentity, Fingerprints, Inventory, of_split
-from pretrain.data.split import Split, require, require_same_classes
+from pretrain.data.split import Split, require
 from zoo.suites.suite import Reference, Suite
 
 
