@@ -1,4 +1,4 @@
-"""Whether the labels of two splits mean the same classes: by their names, or by the numbers that a list states."""
+"""Whether the labels of two splits mean the same classes: by name, or by the numbers that a list states."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ import numpy as np
 
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.data.lists import LARGEST_LABEL
 from pretrain.data.split import IMAGE_ENDINGS, Packed, Split
 
 FORMAT = 1  # of an index
 LABEL_BYTES = 1 << 20  # a .json beside an image, at most
-LARGEST_LABEL = 10**7
 
 
 class Member(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pretrain.base.faults import Fault
+from pretrain.data import lists
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
 
@@ -102,21 +103,13 @@ def from_list(
 
     classes: their number; by default the largest label + 1 of this list and of those of `beside` that exist.
     """
-    rows = list(_rows(list_file))
-    labels = np.array([label for _, label in rows], dtype=np.int64)
+    rows = list(lists.rows(list_file))
     if classes is None:
-        others = [label for other in beside if other.is_file() for _, label in _rows(other)]
-        classes = 1 + max(int(labels.max(initial=-1)), max(others, default=-1))
-    files, numbers = tuple(path for path, _ in rows), tuple(map(str, range(classes)))
+        others = ((other, lists.rows(other)) for other in beside if other.is_file())
+        classes = lists.classes([(list_file, rows), *others])
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    files, numbers = tuple(row.path for row in rows), tuple(map(str, range(classes)))
     return Split(name, root, files, labels, numbers, (list_file, *beside), numbered=True)
-
-
-def _rows(list_file: Path) -> Iterator[tuple[str, int]]:
-    for number, line in _lines(list_file):
-        path, _, label = line.rpartition(" ")
-        if not path or not (label.isascii() and label.isdigit()):
-            raise Fault("data-corrupt", f"{list_file}:{number}: expected 'relative/path label', got '{line}'")
-        yield path, int(label)
 
 
 def require_published(split: Split, images: int, classes: int) -> None:
@@ -128,12 +121,6 @@ def require_published(split: Split, images: int, classes: int) -> None:
         said = f"{images:,} images as published, but {len(split.classes):,} classes, expected {classes:,}"
         listed = ", ".join(map(str, split.sources))
         raise Fault("data-corrupt", f"{split.name} has {said}; correct the labels in {listed}")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers in the file."""
-    with path.open(encoding="utf-8") as file:
-        yield from ((number, line.rstrip()) for number, line in enumerate(file, start=1) if line.strip())
 
 
 def from_class_folders(name: str, root: Path) -> Split:

@@ -15,6 +15,7 @@ import numpy as np
 from pretrain.base.faults import Fault
 from pretrain.data import shards, tables
 from pretrain.data.dataset import DataSet
+from pretrain.data.lists import lines
 from pretrain.data.split import (
     Split,
     class_folders,
@@ -46,8 +47,7 @@ def read(root: Path, name: str) -> Split:
     if not listed:
         found = _from_folders(full_name, folder, root)
         return replace(found, sources=(*found.sources, *looked, list_file))  # what appears there would win
-    with require(list_file, LAYOUT).open(encoding="utf-8") as file:
-        first = next((line.strip() for line in file if line.strip()), "")
+    first = next((line.strip() for _, line in lines(require(list_file, LAYOUT))), "")
     if "percent" in name and " " not in first and "/" not in first:
         return _from_simclr_list(full_name, folder, list_file)
     others = [root / "meta" / f"{other}.txt" for other in ("train", "val") if other != name]
@@ -90,12 +90,13 @@ def _from_folders(name: str, folder: Path, root: Path) -> Split:
 
 def _from_annotations(name: str, folder: Path, notes: Path, train: Path) -> Split:
     """Tiny ImageNet's val/: lines `file<tab>class<tab>box`; labels follow the class folders of train/."""
-    rows = [line.split("\t") for line in notes.read_text(encoding="utf-8").splitlines()]
-    for number, row in enumerate(rows, start=1):
-        if row != [""] and (len(row) < 2 or not all(row[:2])):
-            got = "\t".join(row)
-            raise Fault("data-corrupt", f"{notes}:{number}: expected 'file<tab>class<tab>box', got '{got}'")
-    pairs = sorted((f"{FLAT}/{row[0]}", row[1]) for row in rows if row != [""])
+    pairs = list[tuple[str, str]]()
+    for number, line in lines(notes):
+        row = line.split("\t")
+        if len(row) < 2 or not all(row[:2]):
+            raise Fault("data-corrupt", f"{notes}:{number}: expected 'file<tab>class<tab>box', got '{line}'")
+        pairs.append((f"{FLAT}/{row[0]}", row[1]))
+    pairs.sort()
     classes = class_folders(train) if train.is_dir() else tuple(sorted({label for _, label in pairs}))
     number_of = {label: i for i, label in enumerate(classes)}
     for file, label in pairs:
@@ -112,8 +113,7 @@ def _from_simclr_list(name: str, folder: Path, list_file: Path) -> Split:
     """
     classes = class_folders(folder)
     number, members = {label: i for i, label in enumerate(classes)}, dict[str, list[str]]()
-    names = list_file.read_text(encoding="utf-8").splitlines()
-    names = [file.strip() for file in names if file.strip()]
+    names = [line.strip() for _, line in lines(list_file)]
     owners = [_class_of(file, number) for file in names]
     for file, owner in zip(names, owners, strict=True):
         if not owner:

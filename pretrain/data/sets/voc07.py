@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pretrain.base.faults import Fault
 from pretrain.data.dataset import DataSet
+from pretrain.data.lists import lines
 from pretrain.data.split import Split, require
 
 LAYOUT = (
@@ -23,7 +24,7 @@ def read(root: Path, name: str) -> Split:
     """trainval or test, images by sorted id; labels int8 (N, C) with 1 present, 0 absent, -1 ignore."""
     base = require(root / "VOC2007", LAYOUT)
     lists = require(base / "ImageSets" / "Main", LAYOUT)
-    ids = require(lists / f"{name}.txt", LAYOUT).read_text(encoding="utf-8").split()
+    ids = [word for _, line in lines(require(lists / f"{name}.txt", LAYOUT)) for word in line.split()]
     if ids != sorted(ids):
         raise Fault("data-corrupt", f"{lists / name}.txt: expected ids in sorted order; sort the file")
     files = _class_files(lists, name, ids)
@@ -48,12 +49,12 @@ def _class_files(lists: Path, name: str, ids: list[str]) -> list[Path]:
 
 
 def _ids(path: Path) -> list[str]:
-    return sorted(line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return sorted(line.split()[0] for _, line in lines(path))
 
 
 def _column(path: Path, ids: list[str]) -> npt.NDArray[np.int64]:
     values = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in lines(path):
         words = line.split()
         if len(words) != 2 or words[1] not in ("1", "0", "-1"):
             raise Fault("data-corrupt", f"{path}:{number}: expected 'id 1|0|-1', got '{line}'")
