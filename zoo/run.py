@@ -38,7 +38,7 @@ from zoo.options import (
     Time,
     Tracker,
 )
-from zoo.plan import devices, hours, space
+from zoo.plan import devices, hours, left_out, space
 from zoo.plan.job import Job, Plan
 from zoo.plan.planner import Planner
 from zoo.request import Request, asked, resolve, with_known
@@ -125,7 +125,9 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
     if _ready(planner.request, orders, engine, plan, display):
         planner = Planner(planner.request)
         plan = planner.plan()
-    display.jobs = len(plan)
+    display.jobs, unused = len(plan), left_out.sentence(planner.datasets)
+    if _first() and unused:
+        display.line(unused)
     if _first() and any(job.runs(orders.again) for job in plan):  # before hours are spent on the others
         for line in plans.without_number(job for job in plan if _amiss(job, orders.again)):
             display.line(line)

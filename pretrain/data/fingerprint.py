@@ -35,6 +35,7 @@ Stat = list[int]
 class DataIdentity:
     """What a key needs of data. fingerprint: 16 hex digits; hashed: images whose contents it covers; names:
     digest of the names of the classes and whether a list numbers them, '' where that was not kept yet.
+    left_out: the lines of a suite's `exclude` that name images of it.
     """
 
     fingerprint: str
@@ -42,6 +43,7 @@ class DataIdentity:
     classes: int
     hashed: int
     names: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Inventory:
     """A data set on disk. sources: folders and list files whose stats tell that nothing was added or removed;
 
     texts: files hashed whole; images: hashed by content; more: what else decides, such as labels, hashed
-    already; places: where the bytes of each image are, if not in files of their own; names: as of a
-    DataIdentity.
+    already; places: where the bytes of each image are, if not in files of their own; names, left_out: as
+    of a DataIdentity.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Inventory:
     more: str = ""
     places: Sequence[Place] = ()
     names: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def of_split(split: Split) -> Inventory:
@@ -74,7 +77,9 @@ def of_split(split: Split) -> Inventory:
     places = [split.place(i) for i in range(len(split))] if split.packed else ()
     said = identity.digest(("by number", *split.classes) if split.numbered else split.classes)
     classes = len(split.classes)
-    return Inventory(split.name, split.root, split.sources, (), images, classes, more, places, said)
+    return Inventory(
+        split.name, split.root, split.sources, (), images, classes, more, places, said, split.left_out
+    )
 
 
 class Fingerprints:
@@ -90,7 +95,7 @@ class Fingerprints:
         path = self.memory / f"{identity.digest(key)}.json"
         known = _read(path)
         if known and (files_ := known["stats"]) and _stats(list(files_)) == list(files_.values()):
-            return DataIdentity(**known["identity"])
+            return _identity(known)
         inventory = take()
         found, stats, contents = _hashed(inventory, known["contents"] if known else {})
         body = {"data": key, "identity": vars(found), "stats": stats, "contents": contents}
@@ -132,7 +137,7 @@ def _hashed(
     relative = [[os.path.relpath(path, inventory.root), contents[path][1]] for path in paths]
     fingerprint = identity.digest([inventory.more, len(inventory.images), relative])
     counts = (len(inventory.images), inventory.classes, len(images))
-    return DataIdentity(fingerprint, *counts, inventory.names), stats, contents
+    return DataIdentity(fingerprint, *counts, inventory.names, inventory.left_out), stats, contents
 
 
 def _stats(paths: Sequence[str]) -> list[Stat]:
@@ -158,11 +163,16 @@ def _sha(place: Place) -> str:
         raise Fault("data-corrupt", f"{place.path} cannot be read: {error.strerror}") from None
 
 
+def _identity(body: dict[str, Any]) -> DataIdentity:
+    said = body["identity"]
+    return DataIdentity(**{**said, "left_out": tuple(said.get("left_out", ()))})
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """What is remembered; None where nothing is, or it is damaged."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        DataIdentity(**body["identity"])
+        _identity(body)
         return {
             "stats": dict(body["stats"]),
             "contents": dict(body["contents"]),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,7 @@ class Split:
     classes: tuple[str, ...]
     sources: tuple[Path, ...] = ()
     excluded: int = 0  # images that were left out on request
+    left_out: tuple[str, ...] = ()  # the lines that asked for it
     packed: Packed | None = None
     numbered: bool = False  # a list states the labels: `classes` are mere numbers
 
@@ -80,20 +81,6 @@ class Split:
         """The i-th image for a message: its file, or its shard and its name there."""
         place = self.place(i)
         return str(place.path) if place.length < 0 else f"{place.path}: {self.files[i]}"
-
-    def without(self, paths: Collection[Path], source: Path) -> Split:
-        """The split without the images at these absolute paths, which the file `source` lists."""
-        kept = [
-            i for i, file in enumerate(self.files) if Path(os.path.abspath(self.root / file)) not in paths
-        ]
-        return replace(
-            self,
-            files=tuple(self.files[i] for i in kept),
-            labels=None if self.labels is None else self.labels[kept],
-            sources=(*self.sources, source),
-            excluded=len(self.files) - len(kept),
-            packed=self.packed and Packed(self.packed.shards, self.packed.where[kept]),
-        )
 
 
 def from_list(

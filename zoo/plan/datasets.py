@@ -21,6 +21,7 @@ class Datasets:
         self.suite, self.fingerprints = suite, Fingerprints(memory)
         self._splits: dict[Reference, Split | Fault] = {}
         self._identities: dict[str, DataIdentity | Fault] = {}
+        self._read: dict[Reference, DataIdentity | None] = {}
 
     def split(self, reference: Reference) -> Split:
         """A split of the suite, opened once. Raises Fault."""
@@ -36,7 +37,14 @@ class Datasets:
 
     def identity(self, reference: Reference) -> DataIdentity:
         """What a key needs of a split. Raises Fault."""
-        return self._remembered(self._key(reference), lambda: of_split(self.split(reference)))
+        self._read[reference] = None
+        found = self._remembered(self._key(reference), lambda: of_split(self.split(reference)))
+        self._read[reference] = found
+        return found
+
+    def splits_read(self) -> list[tuple[Reference, DataIdentity | None]]:
+        """Every split whose identity was asked for; None: it is not there, or faulty."""
+        return list(self._read.items())
 
     def require_same_classes(self, read: Mapping[str, Reference]) -> None:
         """Raises Fault (data-corrupt) where the labels of the splits of these roles mean other classes. What
@@ -57,7 +65,8 @@ class Datasets:
     def _key(self, reference: Reference) -> str:
         folder = reference if isinstance(reference, Path) else self.suite.folder(reference.partition("/")[0])
         part = "all" if isinstance(reference, Path) else reference
-        left_out = f" without {self.suite.exclude.absolute()}" if self.suite.exclude else ""
+        # Not "without": what was remembered under that does not know which lines name an image.
+        left_out = f" leaving out {self.suite.exclude.absolute()}" if self.suite.exclude else ""
         return f"{folder.absolute()} {part}{left_out}"
 
     def shared(self, one: Reference, other: Reference) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from pretrain.base.settings import lines, plain
-from zoo.plan import hours, space
+from zoo.plan import hours, left_out, space
 from zoo.plan.datasets import Datasets
 from zoo.plan.devices import Machine
 from zoo.plan.hours import Estimate
@@ -32,6 +32,7 @@ def show(
     """
     if again:
         plan = replace(plan, jobs=tuple(_again(job) for job in plan))
+    unused = left_out.sentence(datasets) if datasets else ""
     found = hours.of_plan(plan, datasets, machine) if datasets and machine else []
     took = {i: one for i, (job, one) in enumerate(found) if times.to_do(job)}
     if as_json:
@@ -48,6 +49,8 @@ def show(
                 print(f"          {path} = {json.dumps(value)}")
     counts = Counter(job.state for job in plan)
     print(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
+    if unused:
+        print(f"note: {unused}")
     if datasets and (said := space.sentence(plan, datasets)):
         print(said)
     if machine and (said := times.sentence(found, machine)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pretrain.base import registry
 from pretrain.base.faults import Fault, unknown
 from pretrain.base.settings import changed, override, settings
 from pretrain.data import dataset
+from pretrain.data.exclude import without
 from pretrain.data.split import Split, from_folder, require
 from pretrain.train.recipe import Recipe
 
@@ -139,7 +139,7 @@ class Suite:
         if self.exclude is None:
             return found
         listed = require(self.exclude, "a file with a path of an image to leave out on each line")
-        return found.without(_left_out(listed), listed)
+        return without(found, listed)
 
     def _whole(self, reference: Reference) -> Split:
         if isinstance(reference, Path):
@@ -170,17 +170,6 @@ class Suite:
         for name in self.overrides:
             if name not in known:
                 raise unknown("model or benchmark", name, known, f"the settings of suite {self.name}")
-
-
-def _left_out(listed: Path) -> set[Path]:
-    """The absolute paths that a file names, one a line. A name can hold any bytes. Raises Fault."""
-    try:
-        text = listed.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        said = f"exclude: {listed} cannot be read ({error.strerror})"
-        raise Fault("bad-config", f"{said}; name a file with a path of an image on each line") from None
-    names = filter(None, map(str.strip, text.split("\n")))
-    return {Path(os.path.abspath(listed.parent / name)) for name in names}
 
 
 def recipes(method: str) -> Mapping[str, tuple[Recipe, ...]]:
