@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.contract import result
 from pretrain.base import process
 from pretrain.base.faults import Fault
 from tests.planned import changed, finish, jobs, plan, pretend, request
+from zoo import request as requests
 from zoo.engines import child, inline
 from zoo.engines.engine import Engine, Orders, find
 from zoo.plan.job import Plan
@@ -62,6 +64,21 @@ def test_one_class_alone_fails_the_benchmark_before_anything_is_trained(suite: S
     assert made["pretrain"].state == "todo"
     assert made["imagenet_knn"].state == "failed"
     assert "has images of one class, expected two or more" in str(made["imagenet_knn"].why)
+
+
+def test_one_class_that_divides_images_of_many_labels_is_enough(tmp_path: Path) -> None:
+    lists = tmp_path / "voc" / "VOC2007" / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists.parents[1] / "JPEGImages").mkdir()
+    for part in ("trainval", "test"):
+        (lists / f"{part}.txt").write_text(f"{part}1\n{part}2\n")
+        (lists / f"cat_{part}.txt").write_text(f"{part}1 1\n{part}2 -1\n")
+        for i in (1, 2):
+            Image.new("RGB", (8, 8)).save(lists.parents[1] / "JPEGImages" / f"{part}{i}.jpg")
+    (tmp_path / "own.toml").write_text("variant = 'smoke'\n[data]\nVOCdevkit = 'voc'\n")
+    asked = requests.resolve(["random"], ["voc07_svm"], str(tmp_path / "own.toml"), tmp_path / "out", [])
+    job = next(job for job in Planner(asked).plan() if job.name == "voc07_svm")
+    assert (job.state, job.why) == ("todo", None)
 
 
 def test_benchmarks_of_a_failed_pretraining_say_why_it_failed(suite: Suite, tmp_path: Path) -> None:
