@@ -38,6 +38,15 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
             aside.unlink(missing_ok=True)
 
 
+NOT_DATA = ".not-data"
+
+
+def for_results(folder: Path) -> None:
+    """Makes a folder and says in it that its images are of results: whoever looks for data passes it by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NOT_DATA).touch()
+
+
 def write_text(path: Path, text: str) -> None:
     """The text as UTF-8, absent or complete."""
     write(path, lambda aside: aside.write_text(text, encoding="utf-8"))

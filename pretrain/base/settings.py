@@ -182,6 +182,7 @@ _BOUNDS = {
     "tuple_type": ("", "a list like [0.2, 1.0]"),
     "list_type": ("", "a list like ['a', 'b']"),
     "string_type": ("", "a text"),
+    "string_too_short": ("min_length", "a text of {} or more characters"),
 }
 
 

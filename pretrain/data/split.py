@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pretrain.base.faults import Fault
+from pretrain.base.files import NOT_DATA
 from pretrain.data import lists
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -157,7 +158,8 @@ def images_below(root: Path, folder: Path) -> tuple[list[str], list[Path]]:
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder below a root with its files' names. Links are followed once each, but not to a folder that
-    the root lies in, whose other images are none of its own; what is hidden is left out.
+    the root lies in, whose other images are none of its own; what is hidden is left out, and so are folders
+    of results.
     """
     seen = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, root.resolve().parents)}
     for folder, inner, names in os.walk(root, followlinks=True):
@@ -166,6 +168,9 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
             inner.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
+        if NOT_DATA in names and folder != os.fspath(root):  # the root itself was asked for
+            inner.clear()
+            continue
         inner[:] = sorted(name for name in inner if not _hidden(name))
         yield Path(folder), sorted(name for name in names if not _hidden(name))
 

@@ -25,7 +25,8 @@ def write(folder: Path, split: Split, found: Values, bad: dict[int, str], most: 
     Sheets of an earlier call go. Raises Fault on a full disk.
     """
     with files.explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():  # one that is there may hold images of the user's
+            files.for_results(folder)
         for old in folder.glob("cluster-[0-9]*.png"):
             old.unlink()
     return [_written(folder, split, cluster, ids) for cluster, ids in nearest(found, bad, most)]

@@ -36,6 +36,7 @@ def run(job: Job, place: Place) -> Outcome:
     require_same_classes(splits)
     work = folder / "work"
     with files.explained(work):
+        files.for_results(folder)
         work.mkdir(parents=True, exist_ok=True)
     task = Task(
         protocol=protocol,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -21,6 +21,7 @@ LARGEST = 1 << 20  # bytes of a suite file
 DEPTH = 20  # tables within tables
 TEXT = 4096  # characters of a text: a path
 NUMBER = 1e18
+Text = Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -28,11 +29,11 @@ class Head:
     """The keys of a suite file that are no settings of a model or benchmark."""
 
     variant: Literal["paper", "photos", "cifar", "demo", "smoke"] = "paper"
-    images: str = "imagenet/train"
+    images: Text = "imagenet/train"
     protocols: list[str] | None = None
     beside: list[str] = Field(default_factory=lambda: list(FLOORS))
-    data: dict[str, str] = Field(default_factory=dict)
-    exclude: str | None = None
+    data: dict[str, Text] = Field(default_factory=dict)
+    exclude: Text | None = None
 
 
 def read(path: Path) -> Suite:
