@@ -119,7 +119,12 @@ def build(kind: type[T], body: Any, where: str) -> T:
     one sentence that names setting, bound and value.
     """
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(body), strict=True)  # true is no 1, "3" no 3
+        text = json.dumps(body)
+    except TypeError as error:  # from Python anything can come, a NumPy number among it
+        said = str(error).removeprefix("Object of type ").partition(" ")[0]
+        raise Fault("bad-config", f"{where}: expected plain numbers, texts and lists, got a {said}") from None
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True)  # true is no 1, "3" no 3
     except ValidationError as error:
         raise _explained(error.errors()[0], body, where) from None
 

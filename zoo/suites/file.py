@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,7 +91,7 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def _checked(value: Any, path: Path, at: str = "", depth: int = 0) -> None:
-    """Raises Fault on what no suite holds: unprintable text, numbers that are not finite, deep nesting."""
+    """Raises Fault on what no suite holds: dates, unprintable text, numbers not finite, deep nesting."""
     if depth > DEPTH:
         raise Fault("bad-config", f"{path}: {printable(at, 60)} is nested too deeply")
     if isinstance(value, dict):
@@ -105,6 +106,10 @@ def _checked(value: Any, path: Path, at: str = "", depth: int = 0) -> None:
         raise Fault("bad-config", f"{path}: {printable(at, 60)}: {said}")
     elif isinstance(value, (int, float)) and not (abs(value) < NUMBER and math.isfinite(value)):
         raise Fault("bad-config", f"{path}: {printable(at, 60)}: expected a finite number below {NUMBER:g}")
+    elif not isinstance(value, (str, int, float)):  # TOML has dates and times, settings have none
+        got = "time" if isinstance(value, time) else "date"
+        said = f"{printable(at, 60)}: expected a text, got a {got}; put it in quotes"
+        raise Fault("bad-config", f"{path}: {said}")
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
