@@ -29,14 +29,15 @@ def found(folder: Path) -> list[tuple[Path, Result]]:
 def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path, Result]]:
     """A record of every model, protocol and seed: of those planned, or else of all, the newest.
 
-    Of benchmarks only those count whose weights the pretraining that counts for the model and seed has left.
+    Of benchmarks only those count whose weights the pretraining that counts for the model has left, with
+    the seed that it was trained with.
     """
     newest = _newest(((path, r) for path, r in records if r.protocol.get("name") == PRETRAIN), planned)
-    weights = {trial(r)[::2]: w for _, r in newest if (w := _weights(r))}
+    weights = {_model(r): w for _, r in newest if (w := _weights(r))}
     rest = (
         (path, r)
         for path, r in records
-        if r.protocol.get("name") != PRETRAIN and _fits(r, weights.get(trial(r)[::2]))
+        if r.protocol.get("name") != PRETRAIN and _fits(r, weights.get(_model(r)))
     )
     return [*newest, *_newest(rest, planned)]
 
@@ -44,6 +45,11 @@ def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path,
 def trial(record: Result) -> tuple[str, str, int]:
     """Model, protocol and seed of a record."""
     return str(record.model.get("name", "")), str(record.protocol.get("name", "")), record.seed
+
+
+def _model(record: Result) -> tuple[str, int]:
+    """The model of a record and the seed that it was trained with."""
+    return str(record.model.get("name", "")), record.trained
 
 
 def _newest(records: Iterable[tuple[Path, Result]], planned: Set[Path]) -> list[tuple[Path, Result]]:

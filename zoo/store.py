@@ -96,7 +96,7 @@ class Store:
         mine = [
             (path, r)
             for path, r in found
-            if (r.seed, r.model.get("seed", r.seed), r.model.get("name")) == (seed, trained, model)
+            if (r.seed, r.trained, r.model.get("name")) == (seed, trained, model)
         ]
         return sorted(mine, key=lambda one: one[1].time.get("end", ""))
 
@@ -105,10 +105,9 @@ class Store:
         seeds: dict[tuple[str, bool], dict[int, set[int]]] = {}
         for _, record in [*self.pretrainings(), *self.results()]:
             one = (str(record.model.get("name", "")), record.model.get("method") == GIVEN)
-            trained = int(record.model.get("seed", record.seed))
-            seeds.setdefault(one, {}).setdefault(trained, set())
+            seeds.setdefault(one, {}).setdefault(record.trained, set())
             if record.protocol.get("name") != PRETRAIN:
-                seeds[one][trained].add(record.seed)
+                seeds[one][record.trained].add(record.seed)
         return [
             Known(name, given, {seed: tuple(sorted(found[seed])) or (seed,) for seed in sorted(found)})
             for (name, given), found in sorted(seeds.items())

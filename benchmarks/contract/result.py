@@ -53,6 +53,12 @@ class Result(BaseModel):
         """The score of that name, None where the protocol has not given one."""
         return next((score for score in self.metrics if score.name == name), None)
 
+    @property
+    def trained(self) -> int:
+        """The seed of its model, which may be evaluated with others."""
+        seed = self.model.get("seed", self.seed)
+        return seed if isinstance(seed, int) else self.seed
+
     def as_json(self) -> dict[str, Any]:
         """The record as it stands in its file."""
         return self.model_dump(mode="json", by_alias=True)
