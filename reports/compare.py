@@ -76,8 +76,8 @@ class Comparison:
 
 
 def compare(view: View, names: Sequence[str]) -> Comparison:
-    """The models of these names; `MODEL@SEED` is one seed of a model. Raises Fault on fewer than two, or on a
-    name that has no records.
+    """The models of these names; `MODEL@SEED` is a model as trained with one seed. Raises Fault on fewer than
+    two, or on a name that has no records.
     """
     if len(names) < 2 or len(set(names)) < len(names):
         said = "compare takes two or more different models; MODEL@SEED is one seed of a model"
@@ -101,7 +101,7 @@ def _row(view: View, name: str) -> Row:
     whole = view.row(model)
     mine = {protocol: _of_seed(found, seed) for protocol, found in whole.records.items()}
     if not any(found and not isinstance(found, Missing) for found in mine.values()):
-        known = {str(r.seed) for f in whole.records.values() if not isinstance(f, Missing) for _, r in f}
+        known = {str(r.trained) for f in whole.records.values() if not isinstance(f, Missing) for _, r in f}
         said = f"{model} has no record of seed {seed or '(none)'}; it has seeds {', '.join(sorted(known))}"
         raise Fault("bad-config", said)
     kept = {protocol: found for protocol, found in mine.items() if isinstance(found, Missing) or found}
@@ -109,7 +109,7 @@ def _row(view: View, name: str) -> Row:
 
 
 def _of_seed(found: Found | Missing, seed: str) -> Found | Missing:
-    return found if isinstance(found, Missing) else [one for one in found if str(one[1].seed) == seed]
+    return found if isinstance(found, Missing) else [one for one in found if str(one[1].trained) == seed]
 
 
 def _line(rows: Sequence[Row], protocol: Protocol, column: Column) -> Line | None:

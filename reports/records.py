@@ -27,7 +27,7 @@ def found(folder: Path) -> list[tuple[Path, Result]]:
 
 
 def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path, Result]]:
-    """A record of every model, protocol and seed: of those planned, or else of all, the newest.
+    """A record of every trial: of those planned, or else of all, the newest.
 
     Of benchmarks only those count whose weights the pretraining that counts for the model has left, with
     the seed that it was trained with.
@@ -42,9 +42,16 @@ def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path,
     return [*newest, *_newest(rest, planned)]
 
 
-def trial(record: Result) -> tuple[str, str, int]:
-    """Model, protocol and seed of a record."""
-    return str(record.model.get("name", "")), str(record.protocol.get("name", "")), record.seed
+def trial(record: Result) -> tuple[str, str, int, int]:
+    """Model, protocol, the seed that the model was trained with, and the record's own."""
+    names = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
+    return *names, record.trained, record.seed
+
+
+def seeds(record: Result) -> str:
+    """The seeds of a record in words."""
+    own = f"seed {record.trained}"
+    return own if record.seed == record.trained else f"{own} evaluation {record.seed}"
 
 
 def _model(record: Result) -> tuple[str, int]:

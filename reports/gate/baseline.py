@@ -28,7 +28,7 @@ from benchmarks.contract.score import Better, Number, Score
 from pretrain.base import files
 from pretrain.base.faults import LONGEST, Fault, printable
 from pretrain.base.identity import digest
-from reports.records import PRETRAIN, Kept, current, fingerprint, rule
+from reports.records import PRETRAIN, Kept, current, fingerprint, rule, seeds
 
 SCHEMA: Literal["zoo.baseline/1"] = "zoo.baseline/1"
 FLOORS = {"%": 0.5, "": 0.01}  # points of a percentage; anything else
@@ -37,9 +37,9 @@ _RULES = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 @checked(frozen=True, kw_only=True, config=_RULES)
 class Entry:
-    """One number of one model. seeds: those whose mean it is; noise: sample standard deviation over them, or
-    of a single seed's own repeats; 0 where neither was measured, and of several seeds never less than that of
-    all numbers of the record together; weights: '' where records do not say.
+    """One number of one model. seeds: one per record whose mean it is; noise: sample standard deviation over
+    them, or of a single seed's own repeats; 0 where neither was measured, and of several seeds never less
+    than that of all numbers of the record together; weights: '' where records do not say.
     """
 
     model: str
@@ -87,13 +87,13 @@ class Measured:
 
 
 def measured(records: Kept, planned: Set[Path] = frozenset()) -> Measured:
-    """The numbers of the newest records of every model, protocol and seed, those planned before others."""
+    """The numbers of the newest records of every trial, those planned before others."""
     groups: dict[tuple[str, str], list[Result]] = {}
     failed: dict[tuple[str, str], str] = {}
     for _, record in current(records, planned):
         place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
         if record.status != "ok":
-            said = f"seed {record.seed} {record.status}: {record.reason}: {record.message}"
+            said = f"{seeds(record)} {record.status}: {record.reason}: {record.message}"
             failed[place] = printable(" ".join(said.split()), LONGEST)  # others' words, in one line
         elif place[1] != PRETRAIN:
             groups.setdefault(place, []).append(record)
@@ -145,8 +145,15 @@ def _entry(place: tuple[str, str], name: str, records: Sequence[Result], scores:
 
 
 def _weights(records: Sequence[Result]) -> str:
-    """Digest of the weights behind the records of several seeds; '' where one does not say which."""
-    known = {str(record.seed): record.identity.get("weights") for record in records}
+    """Digest of the weights behind the records of several seeds; '' where one does not say which.
+
+    By the seeds of the records, as baselines always were; where several trainings share them, by both.
+    """
+    crossed = len({record.seed for record in records}) < len(records)
+    known = {
+        f"{record.trained}/{record.seed}" if crossed else str(record.seed): record.identity.get("weights")
+        for record in records
+    }
     return digest(known) if all(known.values()) else ""
 
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from benchmarks.contract.result import read, write
+from reports.compare import Number, compare
+from reports.gate.baseline import measured
 from reports.records import current, found
-from tests.reports.store import SMALL, benchmark, pretraining
+from tests.reports.store import SMALL, benchmark, pretraining, view
 
 CLUSTERING = SMALL["clustering"]
 
@@ -31,3 +36,39 @@ def test_evaluations_of_weights_that_are_gone_do_not_count_beside_one_of_the_new
     pretraining(tmp_path, "odc", facts={"weights": {"weights": "new"}})
     evaluated(tmp_path, 60.0)
     assert counted(tmp_path) == [60.0]
+
+
+@pytest.fixture
+def crossed(tmp_path: Path) -> Path:
+    """A home of two trainings, each evaluated with two seeds."""
+    for trained in (0, 1):
+        for seed in (0, 1):
+            evaluated(tmp_path, 40.0 + 20 * trained + seed, trained, seed, weights=f"w{trained}")
+    return tmp_path
+
+
+def test_trainings_crossed_with_evaluations_all_count(crossed: Path) -> None:
+    assert counted(crossed) == [40.0, 41.0, 60.0, 61.0]
+    (entry,) = measured(found(crossed)).entries
+    assert (entry.value, entry.seeds) == (50.5, (0, 0, 1, 1))
+
+
+def test_the_gate_knows_the_weights_of_every_training(crossed: Path) -> None:
+    (before,) = measured(found(crossed)).entries
+    evaluated(crossed, 40.0, 0, 0, weights="other")
+    (crossed / "results" / "odd" / "clustering" / "0-0-w0" / "result.json").unlink()
+    (after,) = measured(found(crossed)).entries
+    assert after.seeds == before.seeds
+    assert after.weights != before.weights
+
+
+def test_a_model_at_a_seed_is_one_training_with_all_its_evaluations(crossed: Path) -> None:
+    made = compare(view(crossed, SMALL), ["odc@0", "odc@1"])
+    values = [(one.value, one.n) for one in made.lines[0].numbers if isinstance(one, Number)]
+    assert values == [(40.5, 2), (60.5, 2)]
+
+
+def test_a_failed_evaluation_is_told_with_both_seeds(crossed: Path) -> None:
+    path = next(crossed.rglob("1-0-w0/result.json"))
+    write(path, read(path).model_copy(update={"status": "failed", "reason": "nan", "message": "no"}))
+    assert measured(found(crossed)).failed == {("odc", "clustering"): "seed 0 evaluation 1 failed: nan: no"}
