@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRETRAIN = "pretrain"
 Kept = Sequence[tuple[Path, Result]]
+GIVEN = "given"  # the method in the records of a model whose weights are a file of the user's
 PARTS = ("models", "results")  # of a suite's home; its other folders hold data and caches
 
 
@@ -30,16 +31,13 @@ def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path,
     """A record of every trial: of those planned, or else of all, the newest.
 
     Of benchmarks only those count whose weights the pretraining that counts for the model has left, with
-    the seed that it was trained with.
+    the seed that it was trained with; of a model whose weights were given, those of its newest record.
     """
     newest = _newest(((path, r) for path, r in records if r.protocol.get("name") == PRETRAIN), planned)
     weights = {_model(r): w for _, r in newest if (w := _weights(r))}
-    rest = (
-        (path, r)
-        for path, r in records
-        if r.protocol.get("name") != PRETRAIN and _fits(r, weights.get(_model(r)))
-    )
-    return [*newest, *_newest(rest, planned)]
+    rest = [(path, r) for path, r in records if r.protocol.get("name") != PRETRAIN]
+    weights = _given(r for _, r in rest) | weights
+    return [*newest, *_newest(((path, r) for path, r in rest if _fits(r, weights.get(_model(r)))), planned)]
 
 
 def trial(record: Result) -> tuple[str, str, int, int]:
@@ -69,6 +67,17 @@ def _weights(record: Result) -> str:
     """The digest of the weights that a pretraining has left; '' where it failed."""
     left = record.facts.get("weights")
     return str(left.get("weights", "")) if isinstance(left, dict) else ""
+
+
+def _given(records: Iterable[Result]) -> dict[tuple[str, int], str]:
+    """The weights of models that are files of the user's, whatever seed they are evaluated with: the newest.
+
+    Another file may have been given the same name since.
+    """
+    mine = [r for r in records if r.model.get("method") == GIVEN and r.identity.get("weights")]
+    ordered = sorted(mine, key=lambda record: record.time.get("end", ""))
+    newest = {str(r.model.get("name", "")): str(r.identity["weights"]) for r in ordered}
+    return {_model(r): newest[str(r.model.get("name", ""))] for r in mine}
 
 
 def _fits(record: Result, weights: str | None) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pretrain.base import files
-from pretrain.base.faults import Fault
+from pretrain.base.faults import LONGEST, Fault, printable
 from reports.gate import baseline, verdicts
 from reports.gate.compare import Verdict, code, compare
 from reports.records import found
@@ -84,5 +84,8 @@ def _accept(path: Path, measured: baseline.Measured) -> int:
     changed = [verdict for verdict in before if verdict.state != "pass"]
     if changed:
         print(verdicts.table(changed))
+    for model, protocol in sorted(measured.stale):
+        said = f"not among them: {model} {protocol}: stale, its records are of other weights; run it again"
+        print(printable(said, LONGEST), file=sys.stderr)
     print(f"accepted {len(made.entries)} numbers: {path}", file=sys.stderr)
     return 0

@@ -28,7 +28,7 @@ from benchmarks.contract.score import Better, Number, Score
 from pretrain.base import files
 from pretrain.base.faults import LONGEST, Fault, printable
 from pretrain.base.identity import digest
-from reports.records import PRETRAIN, Kept, current, fingerprint, rule, seeds
+from reports.records import PRETRAIN, Kept, current, fingerprint, rule, seeds, trial
 
 SCHEMA: Literal["zoo.baseline/1"] = "zoo.baseline/1"
 FLOORS = {"%": 0.5, "": 0.01}  # points of a percentage; anything else
@@ -80,17 +80,21 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Measured:
-    """What records say: entries, and why others of them hold no number, by model and protocol."""
+    """What records say: entries, and why others of them hold no number, by model and protocol; stale: those
+    that have records of other weights alone.
+    """
 
     entries: tuple[Entry, ...]
     failed: Mapping[tuple[str, str], str]
+    stale: Set[tuple[str, str]] = frozenset()
 
 
 def measured(records: Kept, planned: Set[Path] = frozenset()) -> Measured:
     """The numbers of the newest records of every trial, those planned before others."""
     groups: dict[tuple[str, str], list[Result]] = {}
     failed: dict[tuple[str, str], str] = {}
-    for _, record in current(records, planned):
+    counted = current(records, planned)
+    for _, record in counted:
         place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
         if record.status != "ok":
             said = f"{seeds(record)} {record.status}: {record.reason}: {record.message}"
@@ -98,7 +102,8 @@ def measured(records: Kept, planned: Set[Path] = frozenset()) -> Measured:
         elif place[1] != PRETRAIN:
             groups.setdefault(place, []).append(record)
     found = [entry for place, group in sorted(groups.items()) for entry in _entries(place, group)]
-    return Measured(tuple(found), failed)
+    stale = {trial(r)[:2] for _, r in records} - {trial(r)[:2] for _, r in counted}
+    return Measured(tuple(found), failed, stale)
 
 
 def _entries(place: tuple[str, str], records: Sequence[Result]) -> list[Entry]:

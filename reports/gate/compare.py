@@ -98,7 +98,9 @@ def _judged(old: Entry, new: Entry | None, baseline: Baseline, found: Measured) 
         if (why := found.failed.get((old.model, job))) is not None:
             return Verdict(*old.place, "failed", old.value, why=f"{job} {why}")
     if new is None:
-        return Verdict(*old.place, "missing", old.value, why="no record of it")
+        stale = (old.model, old.protocol) in found.stale
+        why = "its records are of other weights; run it again" if stale else "no record of it"
+        return Verdict(*old.place, "missing", old.value, why=why)
     if why := _incomparable(old, new):
         return Verdict(*old.place, "not comparable", old.value, new.value, why=why)
     return _measured(old, new, tolerance(old, new, baseline.floor(old)))

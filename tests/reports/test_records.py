@@ -9,9 +9,13 @@ import pytest
 
 from benchmarks.contract.result import read, write
 from reports.compare import Number, compare
-from reports.gate.baseline import measured
+from reports.gate.baseline import accept, measured
+from reports.gate.baseline import read as baseline
+from reports.gate.compare import compare as judged
 from reports.records import current, found
+from reports.tables.cells import Missing
 from tests.reports.store import SMALL, benchmark, pretraining, view
+from zoo.gate import gate
 
 CLUSTERING = SMALL["clustering"]
 
@@ -72,3 +76,41 @@ def test_a_failed_evaluation_is_told_with_both_seeds(crossed: Path) -> None:
     path = next(crossed.rglob("1-0-w0/result.json"))
     write(path, read(path).model_copy(update={"status": "failed", "reason": "nan", "message": "no"}))
     assert measured(found(crossed)).failed == {("odc", "clustering"): "seed 0 evaluation 1 failed: nan: no"}
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Path:
+    """A home of a given model with k-NN and SVM of one file, and then k-NN of another of the same name."""
+    given = {"name": "mine", "method": "given", "recipe": "given", "config": "given", "seed": 0}
+    for name, weights, at in (("imagenet_knn", "a", 1), ("voc07_svm", "a", 2), ("imagenet_knn", "b", 3)):
+        identity = {"weights": weights, "data": {"val": "aaaa"}, "seed": 0, **SMALL[name].rule()}
+        scores = {column.score: 50.0 + at for column in SMALL[name].columns if column.show == "value"}
+        end = {"start": "", "end": f"2026-01-0{at}"}
+        benchmark(tmp_path, SMALL[name], scores, given, identity=identity, at=weights, time=end)
+    return tmp_path
+
+
+def test_numbers_of_another_file_of_the_same_name_are_stale(replaced: Path) -> None:
+    (row,) = view(replaced, SMALL).rows
+    knn, svm = row.found("imagenet_knn"), row.found("voc07_svm")
+    assert not isinstance(knn, Missing)
+    assert [record.identity["weights"] for _, record in knn] == ["b"]
+    assert isinstance(svm, Missing)
+    assert svm.word == "stale"
+
+
+def test_the_gate_says_what_is_stale(replaced: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = replaced / "baseline.json"
+    assert gate(replaced, path, accept=True) == 0
+    assert "mine voc07_svm: stale, its records are of other weights" in capsys.readouterr().err
+    assert {entry.protocol for entry in baseline(path).entries} == {"imagenet_knn"}
+
+
+def test_a_number_that_became_stale_is_missing_with_the_reason(replaced: Path) -> None:
+    newest = replaced / "results" / "odd" / "imagenet_knn" / "0b" / "result.json"
+    record = read(newest)
+    newest.unlink()
+    before = accept(replaced / "baseline.json", measured(found(replaced)))
+    write(newest, record)
+    states = {one.protocol: (one.state, one.why) for one in judged(before, measured(found(replaced)))}
+    assert states["voc07_svm"] == ("missing", "its records are of other weights; run it again")
