@@ -42,9 +42,19 @@ def test_records_of_evaluation_seeds_are_kept_apart_and_found_again(suite: Suite
     finish(suite, request)
     assert {job.state for job in Planner(request).plan()} == {"done"}
     assert len(list(tmp_path.glob("results/odc/clustering/*"))) == 3
-    assert [trial.evaluations for trial in with_known(asked(suite, tmp_path, 0)).trials] == [(0,)]
     (known,) = Store(tmp_path).models()
     assert known.seeds == {0: (0, 1, 2)}
+
+
+def test_tables_that_a_run_writes_keep_evaluations_that_it_was_not_asked_for(
+    suite: Suite, tmp_path: Path
+) -> None:
+    finish(suite, asked(suite, tmp_path, 0, 2))
+    request = asked(suite, tmp_path, 0)
+    assert [trial.evaluations for trial in with_known(request).trials] == [(0, 2)]
+    row = tables.row(suite.entry("odc"), Planner(with_known(request)).plan())
+    assert len(row.records["clustering"]) == 2
+    assert [trial.evaluations for trial in with_known(asked(suite, tmp_path, 1)).trials] == [(0, 1, 2)]
 
 
 def test_an_evaluation_that_is_to_come_hides_none_of_those_there_are(suite: Suite, tmp_path: Path) -> None:

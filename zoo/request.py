@@ -101,12 +101,23 @@ def everything(suite: str, out: Path | None, sets: list[str]) -> Request:
 
 
 def with_known(request: Request) -> Request:
-    """The request, with every other model and seed that its folder has records of, and all benchmarks."""
+    """The request, with every other model, seed and evaluation that its folder has records of, and all
+    benchmarks.
+    """
     known = _known(request.suite, request.store)
     asked = {(trial.entry.name, trial.seed) for trial in request.trials}
     others = [trial for trial in known if (trial.entry.name, trial.seed) not in asked]
     protocols = tuple(request.suite.catalogue().values())
-    return replace(request, trials=(*request.trials, *others), protocols=protocols)
+    trials = [_with_evaluations(trial, known) for trial in request.trials]
+    return replace(request, trials=(*trials, *others), protocols=protocols)
+
+
+def _with_evaluations(trial: Trial, known: list[Trial]) -> Trial:
+    """The trial with all evaluations that are known of its model as it was trained with its seed."""
+    mine = (one for one in known if (one.entry.name, one.seed) == (trial.entry.name, trial.seed))
+    return trial._replace(
+        evaluations=tuple(sorted({seed for one in (trial, *mine) for seed in one.evaluations}))
+    )
 
 
 def _known(suite: Suite, store: Store) -> list[Trial]:
