@@ -34,7 +34,7 @@ def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path,
     the seed that it was trained with; of a model whose weights were given, those of its newest record.
     """
     newest = _newest(((path, r) for path, r in records if r.protocol.get("name") == PRETRAIN), planned)
-    weights = {_model(r): w for _, r in newest if (w := _weights(r))}
+    weights = {_model(r): w for _, r in newest if (w := weights_left(r))}
     rest = [(path, r) for path, r in records if r.protocol.get("name") != PRETRAIN]
     weights = _given(r for _, r in rest) | weights
     return [*newest, *_newest(((path, r) for path, r in rest if _fits(r, weights.get(_model(r)))), planned)]
@@ -46,10 +46,10 @@ def trial(record: Result) -> tuple[str, str, int, int]:
     return *names, record.trained, record.seed
 
 
-def seeds(record: Result) -> str:
-    """The seeds of a record in words."""
-    own = f"seed {record.trained}"
-    return own if record.seed == record.trained else f"{own} evaluation {record.seed}"
+def seeds(trained: int, seed: int) -> str:
+    """The seed of a model and that of its evaluation in words."""
+    own = f"seed {trained}"
+    return own if seed == trained else f"{own} evaluation {seed}"
 
 
 def _model(record: Result) -> tuple[str, int]:
@@ -63,7 +63,7 @@ def _newest(records: Iterable[tuple[Path, Result]], planned: Set[Path]) -> list[
     return [last[key] for key in sorted(last)]
 
 
-def _weights(record: Result) -> str:
+def weights_left(record: Result) -> str:
     """The digest of the weights that a pretraining has left; '' where it failed."""
     left = record.facts.get("weights")
     return str(left.get("weights", "")) if isinstance(left, dict) else ""

@@ -97,7 +97,7 @@ def measured(records: Kept, planned: Set[Path] = frozenset()) -> Measured:
     for _, record in counted:
         place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
         if record.status != "ok":
-            said = f"{seeds(record)} {record.status}: {record.reason}: {record.message}"
+            said = f"{seeds(record.trained, record.seed)} {record.status}: {record.reason}: {record.message}"
             failed[place] = printable(" ".join(said.split()), LONGEST)  # others' words, in one line
         elif place[1] != PRETRAIN:
             groups.setdefault(place, []).append(record)

@@ -5,7 +5,7 @@ linked to its record, or a word for what is missing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
@@ -34,14 +34,15 @@ NOT_ASKED = Missing("not asked", "was not asked for")
 
 @dataclass(frozen=True)
 class Row:
-    """A model: its weights, its recipe's name, and per protocol
-    its records (one per seed) or why there are none.
+    """A model: its weights, its recipe's name, and per protocol its records (one per seed) or why there are
+    none. lacking: per protocol, seeds that have no number beside those that have.
     """
 
     model: str
     weights: Path | None
     config: str
     records: Mapping[str, Found | Missing]
+    lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def found(self, protocol: str) -> Found | Missing:
         """The records of a protocol, or why there are none."""

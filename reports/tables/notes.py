@@ -39,7 +39,8 @@ def _of(protocol: Protocol, row: Row) -> list[str]:
         (column, score) for column, score in shown if score is not None and score.selected_on_its_split
     ]
     lines = [_selected(protocol, row, selected)] if selected else []
-    return [*_doubts(protocol, found), *_absent(protocol, found), *lines]
+    lacking = [f"{protocol.name}: {said}" for said in row.lacking.get(protocol.name, ())]
+    return [*lacking, *_doubts(protocol, found), *_absent(protocol, found), *lines]
 
 
 def _doubts(protocol: Protocol, found: Found) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from benchmarks.contract.result import Result
-from reports.records import PRETRAIN, Kept, current
-from reports.tables.cells import Found, Missing, Row
+from reports.records import PRETRAIN, Kept, current, trial, weights_left
+from reports.tables.cells import Row
+from reports.tables.seeds import NOT_RUN, STALE, Standing, settled
 
 WEIGHTS = "backbone.safetensors"
 LAST = ("supervised", "random", "raw_pixels")  # reference rows stand below the others
@@ -15,27 +16,49 @@ LAST = ("supervised", "random", "raw_pixels")  # reference rows stand below the 
 
 def rows(records: Kept, planned: Set[Path] = frozenset()) -> list[Row]:
     """A row per model that records are of, from its newest records, those planned before others."""
-    by_model: dict[str, dict[str, list[tuple[Path, Result]]]] = {}
-    for path, record in current(records, planned):
-        model, protocol = str(record.model.get("name", "")), str(record.protocol.get("name", ""))
-        by_model.setdefault(model, {}).setdefault(protocol, []).append((path, record))
-    old = {(str(r.model.get("name", "")), str(r.protocol.get("name", ""))) for _, r in records}
-    made = [_row(model, found, {p for m, p in old if m == model}) for model, found in by_model.items()]
+    known = _by_model(records)
+    made = [_row(model, mine, known[model]) for model, mine in _by_model(current(records, planned)).items()]
     return sorted(made, key=lambda row: (LAST.index(row.model) if row.model in LAST else -1, row.model))
 
 
-def _row(model: str, by_protocol: dict[str, list[tuple[Path, Result]]], known: set[str]) -> Row:
-    records: dict[str, Found | Missing] = {name: _found(found) for name, found in by_protocol.items()}
-    for name in sorted(known - set(records)):
-        records[name] = Missing("stale", "the weights have changed since; run it again")
-    path, first = (by_protocol.get(PRETRAIN) or next(iter(by_protocol.values())))[0]
-    weights = path.parent / WEIGHTS
-    return Row(model, weights if weights.exists() else None, str(first.model.get("config", "")), records)
+def _by_model(records: Kept) -> dict[str, list[tuple[Path, Result]]]:
+    found: dict[str, list[tuple[Path, Result]]] = {}
+    for path, record in records:
+        found.setdefault(trial(record)[0], []).append((path, record))
+    return found
 
 
-def _found(records: list[tuple[Path, Result]]) -> Found | Missing:
-    """The records of all seeds, or what keeps one of them from being a number."""
-    for _, record in records:
-        if record.status != "ok":
-            return Missing(record.status, f"{record.reason}: {record.message}")
-    return records
+def _row(model: str, counted: Kept, known: Kept) -> Row:
+    """The row of a model from its records that count, and all that are known."""
+    names = dict.fromkeys(trial(record)[1] for _, record in (*counted, *known))
+    settled_by = {name: settled(list(_standings(name, counted, known))) for name in names}
+    first = next((one for one in counted if trial(one[1])[1] == PRETRAIN), counted[0])
+    weights = first[0].parent / WEIGHTS
+    return Row(
+        model,
+        weights if weights.exists() else None,
+        str(first[1].model.get("config", "")),
+        {name: found for name, (found, _) in settled_by.items()},
+        {name: lacking for name, (_, lacking) in settled_by.items() if lacking},
+    )
+
+
+def _standings(protocol: str, counted: Kept, known: Kept) -> Iterator[Standing]:
+    """Where a protocol stands with every seed that records of the model are of."""
+    mine = [(path, record) for path, record in counted if trial(record)[1] == protocol]
+    for path, record in mine:
+        word = "" if record.status == "ok" else record.status
+        why = f"{record.reason}: {record.message}" if word else ""
+        yield Standing(record.trained, record.seed, word, why, (path, record))
+    old = {trial(r)[2:] for _, r in known if trial(r)[1] == protocol} - {trial(r)[2:] for _, r in mine}
+    for trained, seed in sorted(old):
+        yield Standing(trained, seed, STALE, "the weights have changed since; run it again")
+    begun = {trained for trained, _ in old} | {record.trained for _, record in mine}
+    for trained in sorted({record.trained for _, record in known} - begun - _shared(mine, counted)):
+        yield Standing(trained, trained, NOT_RUN, "not computed yet")
+
+
+def _shared(mine: Kept, counted: Kept) -> set[int]:
+    """Seeds whose number another seed's record is: training left the same weights, as where there is none."""
+    there = {(record.identity.get("weights"), record.seed) for _, record in mine}
+    return {record.trained for _, record in counted if (weights_left(record), record.trained) in there}

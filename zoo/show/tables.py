@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from benchmarks.contract.protocol import Protocol
-from benchmarks.contract.result import Result
 from pretrain.base import files
 from reports.pages import markdown, terminal
 from reports.tables.beside import beside
-from reports.tables.cells import Found, Missing, Row
+from reports.tables.cells import Row
 from reports.tables.fill import Filled, fill
+from reports.tables.seeds import FAILED, NOT_RUN, STALE, Standing, settled
 from zoo.plan.job import Job, Plan
 from zoo.show.plan import reason
 from zoo.suites.suite import Entry, Suite, Trained
 
-WORDS = {"todo": "not run", "stale": "stale", "failed": "failed", "skip": "skipped"}
+WORDS = {"todo": NOT_RUN, "stale": STALE, "failed": FAILED, "skip": "skipped"}
 
 
 def write(plan: Plan) -> None:
@@ -74,8 +73,14 @@ def row(entry: Entry, plan: Plan) -> Row:
     jobs = [job for job in plan if job.entry.name == entry.name]
     names = dict.fromkeys(job.name for job in jobs)
     weights = jobs[0].weights
-    records = {name: _found([job for job in jobs if job.name == name]) for name in names}
-    return Row(entry.name, weights if weights and weights.exists() else None, _config(entry, jobs), records)
+    found = {name: settled([_standing(job) for job in jobs if job.name == name]) for name in names}
+    return Row(
+        entry.name,
+        weights if weights and weights.exists() else None,
+        _config(entry, jobs),
+        {name: records for name, (records, _) in found.items()},
+        {name: lacking for name, (_, lacking) in found.items() if lacking},
+    )
 
 
 def _config(entry: Entry, jobs: list[Job]) -> str:
@@ -86,19 +91,9 @@ def _config(entry: Entry, jobs: list[Job]) -> str:
     return str(records[-1].model.get("config", "given")) if records else "given"
 
 
-def _found(jobs: list[Job]) -> Found | Missing:
-    """The records of all seeds, or what keeps the first missing one from being there.
-
-    With a seed that a benchmark was not yet run with there is one evaluation less, no number less. Seeds that
-    share a record, for what has nothing to train, are one number.
-    """
-    found = dict[Path, Result]()
-    begun = {job.model_seed for job in jobs if job.state != "todo"}
-    for job in jobs:
-        if job.state == "todo" and job.model_seed in begun:
-            continue
-        if job.state != "done":
-            return Missing(WORDS[job.state], reason(job))
-        if job.path is not None and job.record is not None:
-            found[job.path] = job.record
-    return list(found.items())
+def _standing(job: Job) -> Standing:
+    """Where a benchmark stands with the seeds of a job."""
+    if job.state != "done":
+        return Standing(job.model_seed, job.seed, WORDS[job.state], reason(job))
+    one = (job.path, job.record) if job.path is not None and job.record is not None else None
+    return Standing(job.model_seed, job.seed, one=one)
