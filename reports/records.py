@@ -22,9 +22,13 @@ PARTS = ("models", "results")  # of a suite's home; its other folders hold data 
 
 def found(folder: Path) -> list[tuple[Path, Result]]:
     """Every readable record below a folder, or a suite's home, in path order."""
+    return [(path, record) for path in files(folder) if (record := readable(path)) is not None]
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of records below a folder, or a suite's home, readable or not, in path order."""
     inside = [folder / part for part in PARTS if (folder / part).is_dir()] or [folder]
-    paths = (path for part in inside for path in sorted(part.rglob("result.json")))
-    return [(path, record) for path in paths if (record := readable(path)) is not None]
+    return [path for part in inside for path in sorted(part.rglob("result.json"))]
 
 
 def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path, Result]]:

@@ -13,6 +13,7 @@ from benchmarks.contract.protocol import Protocol, catalogue
 from benchmarks.contract.result import Result
 from benchmarks.contract.table import Table
 from pretrain.base.faults import unknown
+from reports.damaged import Damaged
 from reports.records import PRETRAIN, Kept, fingerprint, rule
 from reports.tables import rows as made
 from reports.tables.beside import ALWAYS, beside
@@ -27,18 +28,20 @@ Rules = frozenset[tuple[str, str]]  # digest of the rule, fingerprint of the dat
 @dataclass(frozen=True)
 class View:
     """records: of a home; protocols: of its suite; suite: what people type behind --suite; planned: paths of
-    the records that the suite would not compute again, which stand before newer ones.
+    the records that the suite would not compute again, which stand before newer ones; damaged: those of the
+    home that cannot be read.
     """
 
     records: Kept
     protocols: Sequence[Protocol]
     suite: str
     planned: Set[Path] = frozenset()
+    damaged: Sequence[Damaged] = ()
 
     @cached_property
     def rows(self) -> list[Row]:
         """A row per model."""
-        return made.rows(self.records, self.planned)
+        return made.rows(self.records, self.planned, self.damaged)
 
     @cached_property
     def every(self) -> list[Protocol]:

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from pretrain.base.faults import printable
 from reports.compare import CLEAR, Comparison, Difference, Line, Number, compare
-from reports.records import found
 from reports.view import View
+from zoo.kept import kept
 from zoo.options import AsJson, Out, Sets, SuiteOption
 from zoo.plan.counted import counted
 from zoo.request import everything
@@ -30,7 +30,8 @@ def command(
 ) -> None:
     """Differences of models to the first one with their noise, and which settings differ. From records."""
     request = everything(suite, out, sets or [])
-    view = View(found(request.store.home), request.protocols, suite, counted(request))
+    records, damaged = kept(request.store.home)
+    view = View(records, request.protocols, suite, counted(request), damaged)
     made = compare(view, models)
     if json:
         print(text.dumps(asdict(made), indent=1))

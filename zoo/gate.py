@@ -14,7 +14,7 @@ from pretrain.base import files
 from pretrain.base.faults import LONGEST, Fault, printable
 from reports.gate import baseline, verdicts
 from reports.gate.compare import Verdict, code, compare
-from reports.records import found
+from zoo.kept import kept
 from zoo.options import Out, SuiteOption
 from zoo.plan.counted import of_suite
 from zoo.suites import builtin
@@ -64,10 +64,10 @@ def gate(
     files asked for; the exit code: 0 passed, 3 not. accept: rewrites the baseline instead, and says what
     changes. Raises Fault where there are no records, or no baseline.
     """
-    records = found(home)
+    records, damaged = kept(home)
     if not records:
         raise Fault("data-missing", f"{home} holds no record to compare; run `zoo run` first")
-    measured = baseline.measured(records, planned)
+    measured = baseline.measured(records, planned, damaged)
     if accept:
         return _accept(path, measured)
     judged = compare(baseline.read(path), measured)

@@ -11,8 +11,8 @@ import typer
 from pretrain.base.faults import Fault
 from reports import site
 from reports.exports import Format, export, save
-from reports.records import found
 from reports.view import View
+from zoo.kept import kept
 from zoo.options import AsJson, Out, Sets, SuiteOption
 from zoo.plan.counted import counted
 from zoo.plan.planner import Planner
@@ -48,8 +48,9 @@ def command(
     """The tables of a suite; its pages and cards; exports. From records: no data, no weights, no torch."""
     _sensible(check, bool(page or pages), bool(form or html), to, form)
     request = everything(suite, out, sets or [])
+    records, damaged = kept(request.store.home)
     if form or html or page or pages:
-        view = View(found(request.store.home), request.protocols, suite, counted(request))
+        view = View(records, request.protocols, suite, counted(request), damaged)
         if form:
             _exported(view, form, to, request.store.home)
         if html:

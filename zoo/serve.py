@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from pretrain.base.faults import Fault, printable
+from reports.damaged import damaged
 from reports.records import found
 from reports.view import View
 from zoo.options import Out, Sets, SuiteOption
@@ -48,7 +49,8 @@ def command(suite: SuiteOption = "demo", out: Out = None, sets: Sets = None, por
 
     def view() -> View:
         records = found(home)
-        return View(records, protocols, suite, planned(tuple(path for path, _ in records)))
+        paths = tuple(path for path, _ in records)
+        return View(records, protocols, suite, planned(paths), damaged(home, records))
 
     live = Live(home, view)
     with server(live, port) as opened:

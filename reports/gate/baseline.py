@@ -28,6 +28,8 @@ from benchmarks.contract.score import Better, Number, Score
 from pretrain.base import files
 from pretrain.base.faults import LONGEST, Fault, printable
 from pretrain.base.identity import digest
+from reports.damaged import WORD as DAMAGED
+from reports.damaged import Damaged
 from reports.records import PRETRAIN, Kept, current, fingerprint, rule, seeds, trial
 
 SCHEMA: Literal["zoo.baseline/1"] = "zoo.baseline/1"
@@ -89,10 +91,13 @@ class Measured:
     stale: Set[tuple[str, str]] = frozenset()
 
 
-def measured(records: Kept, planned: Set[Path] = frozenset()) -> Measured:
-    """The numbers of the newest records of every trial, those planned before others."""
+def measured(records: Kept, planned: Set[Path] = frozenset(), damaged: Sequence[Damaged] = ()) -> Measured:
+    """The numbers of the newest records of every trial, those planned before others.
+
+    damaged: records of the same home that cannot be read: what they are of has failed.
+    """
     groups: dict[tuple[str, str], list[Result]] = {}
-    failed: dict[tuple[str, str], str] = {}
+    failed = {(one.model, one.protocol): f"{DAMAGED}: {one.why}" for one in damaged if one.model}
     counted = current(records, planned)
     for _, record in counted:
         place = str(record.model.get("name", "")), str(record.protocol.get("name", ""))

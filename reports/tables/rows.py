@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 
 from benchmarks.contract.result import Result
+from reports.damaged import WORD as DAMAGED
+from reports.damaged import Damaged
 from reports.records import PRETRAIN, Kept, current, trial, weights_left
 from reports.tables.cells import Row
 from reports.tables.seeds import NOT_RUN, STALE, Standing, settled
@@ -14,10 +16,13 @@ WEIGHTS = "backbone.safetensors"
 LAST = ("supervised", "random", "raw_pixels")  # reference rows stand below the others
 
 
-def rows(records: Kept, planned: Set[Path] = frozenset()) -> list[Row]:
+def rows(records: Kept, planned: Set[Path] = frozenset(), damaged: Sequence[Damaged] = ()) -> list[Row]:
     """A row per model that records are of, from its newest records, those planned before others."""
     known = _by_model(records)
-    made = [_row(model, mine, known[model]) for model, mine in _by_model(current(records, planned)).items()]
+    made = [
+        _row(model, mine, known[model], [one for one in damaged if one.model == model])
+        for model, mine in _by_model(current(records, planned)).items()
+    ]
     return sorted(made, key=lambda row: (LAST.index(row.model) if row.model in LAST else -1, row.model))
 
 
@@ -28,10 +33,12 @@ def _by_model(records: Kept) -> dict[str, list[tuple[Path, Result]]]:
     return found
 
 
-def _row(model: str, counted: Kept, known: Kept) -> Row:
-    """The row of a model from its records that count, and all that are known."""
-    names = dict.fromkeys(trial(record)[1] for _, record in (*counted, *known))
-    settled_by = {name: settled(list(_standings(name, counted, known))) for name in names}
+def _row(model: str, counted: Kept, known: Kept, damaged: Sequence[Damaged]) -> Row:
+    """The row of a model from its records that count, all that are known, and those that cannot be read."""
+    names = dict.fromkeys(
+        [trial(record)[1] for _, record in (*counted, *known)] + [one.protocol for one in damaged]
+    )
+    settled_by = {name: settled(list(_standings(name, counted, known, damaged))) for name in names}
     first = next((one for one in counted if trial(one[1])[1] == PRETRAIN), counted[0])
     weights = first[0].parent / WEIGHTS
     return Row(
@@ -43,16 +50,23 @@ def _row(model: str, counted: Kept, known: Kept) -> Row:
     )
 
 
-def _standings(protocol: str, counted: Kept, known: Kept) -> Iterator[Standing]:
-    """Where a protocol stands with every seed that records of the model are of."""
+def _standings(protocol: str, counted: Kept, known: Kept, damaged: Sequence[Damaged]) -> Iterator[Standing]:
+    """Where a protocol stands with every seed that records of the model are of.
+
+    Of which seed a damaged record was, nobody knows: with one, no other seed is said to be not run.
+    """
     mine = [(path, record) for path, record in counted if trial(record)[1] == protocol]
     for path, record in mine:
         word = "" if record.status == "ok" else record.status
         why = f"{record.reason}: {record.message}" if word else ""
         yield Standing(record.trained, record.seed, word, why, (path, record))
+    broken = [one for one in damaged if one.protocol == protocol]
+    yield from (Standing(None, None, DAMAGED, one.why) for one in broken)
     old = {trial(r)[2:] for _, r in known if trial(r)[1] == protocol} - {trial(r)[2:] for _, r in mine}
     for trained, seed in sorted(old):
         yield Standing(trained, seed, STALE, "the weights have changed since; run it again")
+    if broken:
+        return
     begun = {trained for trained, _ in old} | {record.trained for _, record in mine}
     for trained in sorted({record.trained for _, record in known} - begun - _shared(mine, counted)):
         yield Standing(trained, trained, NOT_RUN, "not computed yet")

@@ -17,12 +17,12 @@ NOT_RUN, STALE, FAILED = "not run", "stale", "failed"
 
 
 class Standing(NamedTuple):
-    """Where a benchmark stands with one seed of a model and one of its own. word: what it is instead of a
-    number, '' where its record has some; why: a sentence for the notes.
+    """Where a benchmark stands with one seed of a model and one of its own; None: nobody knows which. word:
+    what it is instead of a number, '' where its record has some; why: a sentence for the notes.
     """
 
-    trained: int
-    seed: int
+    trained: int | None
+    seed: int | None
     word: str = ""
     why: str = ""
     one: tuple[Path, Result] | None = None
@@ -37,7 +37,7 @@ def settled(every: Sequence[Standing]) -> tuple[Found | Missing, tuple[str, ...]
     """
     for one in every:
         if one.word == FAILED:
-            return Missing(FAILED, _named(one) + one.why if len(every) > 1 else one.why), ()
+            return Missing(FAILED, f"{_named(one)}: {one.why}" if len(every) > 1 else one.why), ()
     begun = {one.trained for one in every if one.word != NOT_RUN}
     lacking = [one for one in every if one.word and (one.word != NOT_RUN or one.trained not in begun)]
     found = dict(one.one for one in every if one.one is not None and not one.word)
@@ -47,12 +47,13 @@ def settled(every: Sequence[Standing]) -> tuple[Found | Missing, tuple[str, ...]
 
 
 def _named(one: Standing) -> str:
-    return f"{seeds(one.trained, one.seed)}: "
+    if one.trained is None or one.seed is None:
+        return "a record"
+    return seeds(one.trained, one.trained if one.word == NOT_RUN else one.seed)
 
 
 def _said(lacking: Sequence[Standing]) -> Iterator[str]:
     """A phrase per word with the seeds that it is said of."""
     for word in dict.fromkeys(one.word for one in lacking):
         mine = [one for one in lacking if one.word == word]
-        named = (seeds(one.trained, one.trained if word == NOT_RUN else one.seed) for one in mine)
-        yield f"{', '.join(dict.fromkeys(named))} {word}"
+        yield f"{', '.join(dict.fromkeys(map(_named, mine)))} {word}"

@@ -83,6 +83,12 @@ class Job:
         """
         return self.folder is not None and self.state != "skip"
 
+    @property
+    def damaged(self) -> bool:
+        """Whether it is to be done for no other reason than that its record cannot be believed."""
+        there = self.path is not None and self.path.exists()
+        return there and self.state == "todo" and self.record is None
+
     def runs(self, again: bool) -> bool:
         """Whether an engine has to run it; again: also what is
         done, but no weights that were given as a file.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.contract.protocol import Protocol
 from pretrain.base import files
+from reports.damaged import WORD as DAMAGED
 from reports.pages import markdown, terminal
 from reports.tables.beside import beside
 from reports.tables.cells import Row
@@ -28,7 +29,7 @@ def write(plan: Plan) -> None:
 
 def begun(plan: Plan) -> list[Protocol]:
     """The benchmarks that at least one model has been through, however it ended."""
-    names = {job.name for job in plan if job.state in ("done", "failed", "stale")}
+    names = {job.name for job in plan if job.state in ("done", "failed", "stale") or job.damaged}
     return [protocol for protocol in plan.request.protocols if protocol.name in names]
 
 
@@ -94,6 +95,7 @@ def _config(entry: Entry, jobs: list[Job]) -> str:
 def _standing(job: Job) -> Standing:
     """Where a benchmark stands with the seeds of a job."""
     if job.state != "done":
-        return Standing(job.model_seed, job.seed, WORDS[job.state], reason(job))
+        word = DAMAGED if job.damaged else WORDS[job.state]
+        return Standing(job.model_seed, job.seed, word, reason(job))
     one = (job.path, job.record) if job.path is not None and job.record is not None else None
     return Standing(job.model_seed, job.seed, one=one)

@@ -22,9 +22,10 @@ from pretrain.base.settings import plain
 from pretrain.nets.formats.contract import Flags, Loaded
 from reports.pages import hub, metafile
 from reports.pages.hub import Content
-from reports.records import fingerprint, found
+from reports.records import fingerprint
 from reports.tables.cells import Row
 from reports.view import View, pretraining
+from zoo.kept import kept
 from zoo.options import SuiteOption
 from zoo.plan.counted import of_suite
 from zoo.suites import builtin
@@ -90,7 +91,8 @@ def chosen(model: str, suite: str, home: Path | None, name: str = "") -> Subject
     if parsed(model) is not None or Path(model).is_file():
         return _given(model, name)
     protocols = tuple(builtin.load(suite, home, {}).catalogue().values())
-    view = View(found(place), protocols, suite, of_suite(suite, home))
+    records, damaged = kept(place)
+    view = View(records, protocols, suite, of_suite(suite, home), damaged)
     names = [row.model for row in view.rows if row.weights is not None]
     if model not in names and model in {row.model for row in view.rows}:
         said = f"{place} holds numbers of '{model}', and no weights that were trained there; give its checkpoint file"
