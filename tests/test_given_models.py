@@ -20,8 +20,9 @@ from zoo import request as requests
 from zoo.engines import inline
 from zoo.engines.engine import Orders
 from zoo.plan.planner import Planner
-from zoo.show import tables
+from zoo.show import explain, tables
 from zoo.show.progress import Display
+from zoo.suites import builtin
 from zoo.suites.suite import Given, Suite, Trained
 
 
@@ -107,3 +108,22 @@ def test_a_share_and_doubts_stand_in_the_record_and_in_the_table(suite: Suite, t
     page = (tmp_path / "home" / "tables.md").read_text()
     assert "moco, 90.0% of its weights" in page
     assert "in doubt: the network looks untrained" in page
+
+
+def test_a_file_of_an_earlier_call_is_explained_by_its_name(
+    suite: Suite, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, recipe = tmp_path / "mine.safetensors", suite.entry("odc").recipe
+    checkpoint.save(path, build(recipe.arch, recipe.input, 0), recipe.arch, {})
+    monkeypatch.setattr(builtin, "load", lambda *_: suite)
+    for job in Planner(planned.request(suite, tmp_path / "home", Given("mine", path))).plan():
+        if job.protocol is not None:
+            planned.pretend(job, suite)
+    asked = requests.about("mine", ["imagenet_knn"], "own", tmp_path / "home", [], eval_seeds="0-1")
+    explain.show(Planner(asked).plan(), "mine", "imagenet_knn")
+    said = capsys.readouterr().out
+    assert "mine imagenet_knn: done (recorded)" in said
+    assert f'weights = "{checkpoint.describe(path).identity()["weights"]}"' in said
+    assert "mine imagenet_knn evaluation 1: todo" in said
+    with pytest.raises(Fault, match=r"unknown model 'mne'; did you mean mine\? \(known: .*mine"):
+        requests.about("mne", ["imagenet_knn"], "own", tmp_path / "home", [])

@@ -13,10 +13,10 @@ from pretrain.base.faults import Fault, printable
 from zoo import clean, compare, gate, hours, logs, report, serve
 from zoo.clusters import commands as clusters
 from zoo.engines import slurm_queue
-from zoo.options import HELP, Alias, AsJson, Chosen, Given, Models, Out, Seeds, Sets, SuiteOption
+from zoo.options import HELP, Alias, AsJson, Chosen, EvalSeeds, Given, Models, Out, Seeds, Sets, SuiteOption
 from zoo.plan import devices
 from zoo.plan.planner import Planner
-from zoo.request import asked, everything, resolve
+from zoo.request import about, asked, everything, resolve
 from zoo.run import run
 from zoo.show import catalogue, checks
 from zoo.show import explain as explanations
@@ -134,10 +134,11 @@ def explain(
     out: Out = None,
     sets: Sets = None,
     seeds: Seeds = "0",
+    eval_seeds: EvalSeeds = "",
 ) -> None:
     """Why a number is there, stale or missing, field by field."""
     names = [] if benchmark == PRETRAIN else [benchmark]
-    request = resolve([model], names, suite, out, sets or [], seeds)
+    request = about(model, names, suite, out, sets or [], seeds, eval_seeds)
     explanations.show(Planner(request).plan(), model, benchmark)
 
 

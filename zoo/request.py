@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.contract.protocol import Protocol, choose
-from pretrain.base.faults import Fault
+from pretrain.base.faults import Fault, unknown
 from pretrain.nets.formats.adopting import NOW
 from pretrain.nets.formats.contract import Flags
+from pretrain.nets.names import TIMM
 from zoo import models
 from zoo.store import Store
 from zoo.suites import builtin, file
@@ -86,6 +87,32 @@ def resolve(
         asked=models.called(names, alias, checkpoint),
         by_name=benchmarks is not None,
     )
+
+
+def about(
+    model: str,
+    benchmarks: list[str],
+    suite: str,
+    out: Path | None,
+    sets: list[str],
+    seeds: str = "0",
+    eval_seeds: str = "",
+) -> Request:
+    """A request that is read and never run: of a model of the suite, or of any that its folder has records
+    of, files of the user's among them. Raises Fault on any unknown name.
+    """
+    found, store = builtin.load(suite, out, file.from_command_line(sets)), Store(builtin.home(suite, out))
+    known = {trial.entry.name: trial.entry for trial in _known(found, store)}
+    names = {*found.models(), *known}
+    if model not in names and not model.startswith(TIMM):
+        raise unknown("model", model, names)
+    entry = None if model in found.models() else known.get(model)
+    if not isinstance(entry, Given):
+        return resolve([model], benchmarks, suite, out, sets, seeds, eval_seeds=eval_seeds)
+    evaluations = _seeds(eval_seeds) if eval_seeds else ()
+    trials = tuple(Trial(entry, seed, evaluations or (seed,)) for seed in _seeds(seeds))
+    protocols = tuple(choose(found.catalogue(), benchmarks))
+    return Request(found, store, trials, protocols, frozenset([model]), by_name=True)
 
 
 def everything(suite: str, out: Path | None, sets: list[str]) -> Request:
