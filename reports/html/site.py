@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.base import files
+from pretrain.base.faults import LONGEST, Fault, printable
 from reports.html import compare, model, overview, record, running
 from reports.html.grid import Grid
 from reports.html.places import COMPARE, OVERVIEW, Places, names
@@ -15,15 +16,34 @@ from reports.html.templating import Templates, as_json
 from reports.records import Kept, current
 from reports.view import View
 
+OURS = (  # what the first page of a site of ours says; the second one also before it had the first
+    b'<meta name="generator" content="cluster-zoo">',
+    b"Every number links to its record.</p></footer>",
+)
+
 
 def write(view: View, folder: Path, store: Path) -> list[Path]:
     """Writes the site of a view into a folder and returns its files: index.html, compare.html, and a page of
     figures and one of records per model.
 
     store: the home that the records lie in; their paths are told from there. Same records, same bytes. Pages
-    of models that are gone stay until they are removed by hand. Raises Fault where a file cannot be written.
+    of models that are gone stay until they are removed by hand. Raises Fault where a file cannot be written,
+    or the folder holds something else than a site.
     """
+    with files.explained(folder):
+        _vacant(folder)
     return [_saved(folder / name, page) for name, page in pages(view, store)]
+
+
+def _vacant(folder: Path) -> None:
+    """Raises Fault unless a site can be written without loss: over one of ours, or where there is nothing."""
+    index = folder / OVERVIEW
+    if not folder.is_dir() or (index.is_file() and any(mark in index.read_bytes() for mark in OURS)):
+        return
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if others:
+        shown = printable(", ".join(others[:3]), LONGEST)
+        raise Fault("bad-config", f"--html {folder} holds other files ({shown}); name a new folder")
 
 
 def pages(view: View, store: Path, live: bool = False) -> Iterator[tuple[str, bytes]]:

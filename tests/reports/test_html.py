@@ -179,6 +179,28 @@ def test_a_home_without_records_has_a_site(tmp_path: Path) -> None:
     assert sorted(path.name for path in site(tmp_path).iterdir()) == ["compare.html", "index.html"]
 
 
+@pytest.mark.parametrize("name", ["index.html", "thesis.tex"])
+def test_a_folder_of_other_files_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    other = tmp_path / "site" / name
+    other.parent.mkdir()
+    other.write_text("<p>mine</p>")
+    with pytest.raises(Fault, match=rf"site holds other files \({name}\); name a new folder"):
+        site(tmp_path)
+    assert [path.name for path in other.parent.iterdir()] == [name]
+    assert other.read_text() == "<p>mine</p>"
+
+
+def test_a_site_is_written_over_an_older_one_and_beside_hidden_files(tmp_path: Path) -> None:
+    (tmp_path / "site" / ".git").mkdir(parents=True)
+    index = site(tmp_path) / "index.html"
+    first = index.read_text()
+    generator = '<meta name="generator" content="cluster-zoo">\n'
+    assert generator in first
+    index.write_text(first.replace(generator, ""))  # as it was before it named what wrote it
+    (tmp_path / "site" / "notes.txt").touch()
+    assert (site(tmp_path) / "index.html").read_text() == first
+
+
 def test_a_folder_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "site").write_text("a file")
     with pytest.raises(Fault, match="site"):
