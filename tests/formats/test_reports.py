@@ -189,7 +189,8 @@ def test_variants_of_a_resnet_are_not_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_what_is_no_dict_of_tensors_is_named(tmp_path: Path) -> None:
-    assert "it holds a list" in refused(saved(tmp_path, [torch.ones(2)]))
+    assert "it holds a list and no named tensors" in refused(saved(tmp_path, [torch.ones(2)]))
+    assert "it holds an empty dict; expected a state_dict" in refused(saved(tmp_path, {}))
     assert "a dict with lr" in refused(saved(tmp_path, {"lr": 1, "epoch": 2}))
 
 

@@ -47,13 +47,19 @@ def states(path: Path) -> list[State]:
     else:
         found = []
     if not found:
-        shown = "a " + type(tree).__name__
-        if isinstance(tree, Mapping):
-            shown = "a dict with " + ", ".join(printable(str(key), 40) for key in list(tree)[:5])
-        raise Fault(
-            "weights-mismatch", f"{path}: it holds {shown} and no named tensors; expected a state_dict"
-        )
+        said = f"it holds {_shown(tree)}; expected a state_dict"
+        raise Fault("weights-mismatch", f"{path}: {said}")
     return found
+
+
+def _shown(tree: Any) -> str:
+    """What a file without named tensors holds, in words."""
+    if isinstance(tree, Mapping) and not tree:
+        return "an empty dict"
+    shown = "a " + type(tree).__name__
+    if isinstance(tree, Mapping):
+        shown = "a dict with " + ", ".join(printable(str(key), 40) for key in list(tree)[:5])
+    return f"{shown} and no named tensors"
 
 
 def _tree(path: Path) -> Any:
