@@ -12,8 +12,7 @@ from torch import Tensor
 from pretrain.base.faults import Fault
 from pretrain.nets.formats.contract import Flags
 from pretrain.nets.formats.reading import read
-from tests.formats.naming import behind, head, other
-from tests.formats.sources import kept, trained
+from tests.formats.sources import behind, head, kept, other, trained
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +189,7 @@ def test_variants_of_a_resnet_are_not_taken_for_one(tmp_path: Path) -> None:
 
 def test_what_is_no_dict_of_tensors_is_named(tmp_path: Path) -> None:
     assert "it holds a list and no named tensors" in refused(saved(tmp_path, [torch.ones(2)]))
-    assert "it holds an empty dict; expected a state_dict" in refused(saved(tmp_path, {}))
+    assert "it holds a dict and no named tensors; expected a state_dict" in refused(saved(tmp_path, {}))
     assert "a dict with lr" in refused(saved(tmp_path, {"lr": 1, "epoch": 2}))
 
 
