@@ -64,7 +64,7 @@ def test_csv_json_and_parquet_are_the_frame(home: Path) -> None:
     assert list(rows[0]) == list(body[0]) == list(COLUMNS)
     for read in ([row["value"] for row in rows], [row["value"] for row in body]):
         assert [float(value) for value in read if value not in ("", None)] == [VALUE, 1e-20]
-    assert (body[0]["value"], body[0]["version"], body[2]["n"]) == (None, 1, 50_000)
+    assert (body[0]["value"], body[0]["version"], body[2]["n"]) == (None, 2, 50_000)
 
 
 @pytest.mark.case(37)
