@@ -186,10 +186,10 @@ def test_a_warning_is_shown_at_once_whatever_was_shown_last(capsys: pytest.Captu
     assert "loss 1" not in said, "other lines come every 15 seconds"
 
 
-def test_what_another_process_finished_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_nobody_saw_start_has_no_time(capsys: pytest.CaptureFixture[str]) -> None:
     display = Display(1)
     display.ended(Job(Given("m"), None, 0, state="done"))
-    assert "m pretrain: done by another process\n" in capsys.readouterr().err
+    assert "m pretrain: done\n" in capsys.readouterr().err
 
 
 def test_long_work_between_steps_is_told(images: Split, tmp_path: Path) -> None:

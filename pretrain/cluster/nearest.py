@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pretrain.cluster import screen
 from pretrain.cluster.products import inner_products
+from pretrain.cluster.screen import GROUP
 
 Metric = Literal["l2", "dot"]
 Precision = Literal["fp32", "tf32", "bf16"]
 Tiles = list[tuple[Tensor, Tensor | None]]  # of centroids (k, D), and of their bias (k,)
 
-_GROUP = 64  # columns per group of the CPU's two-level argmax
 # Bytes of centroids and of scores in a tile: both stay in cache on the CPU; on the GPU kernels are few and
 # large.
 TILE = {"cpu": (1 << 20, 4 << 20), "cuda": (16 << 20, 1 << 30)}
@@ -63,10 +63,10 @@ def assign(
 def _tiles(c: Tensor, bias: Tensor | None) -> Tiles:
     """Centroids and their bias in parts of a byte budget; on the CPU whole groups of columns."""
     if c.device.type == "cpu":  # a bias of -inf never wins
-        pad = -len(c) % _GROUP
+        pad = -len(c) % GROUP
         bias = F.pad(c.new_zeros(len(c)) if bias is None else bias, (0, pad), value=-math.inf)
         c = F.pad(c, (0, 0, 0, pad))
-    columns = max(1, _budget(c)[0] // (4 * c.shape[1] * _GROUP)) * _GROUP
+    columns = max(1, _budget(c)[0] // (4 * c.shape[1] * GROUP)) * GROUP
     spans = [slice(j, j + columns) for j in range(0, len(c), columns)]
     return [(c[span], None if bias is None else bias[span]) for span in spans]
 
@@ -102,10 +102,10 @@ def _row_max(s: Tensor) -> tuple[Tensor, Tensor]:
     if s.device.type != "cpu":
         value, column = s.max(1)
         return value, column
-    groups = s.view(len(s), -1, _GROUP)
+    groups = s.view(len(s), -1, GROUP)
     value, group = groups.amax(2).max(1)
     within = groups[torch.arange(len(s)), group].argmax(1)
-    return value, group * _GROUP + within
+    return value, group * GROUP + within
 
 
 def _operand(t: Tensor, precision: Precision) -> Tensor:

@@ -6,9 +6,9 @@ for all of a row, s_k = x' . c'_k + b_k; its mean over k is zero, so the largest
 changes a value by u = 1/256 of it at most, so s_k of rounded operands is wrong by less than
     e = |x'| max|c'| (2 u + u^2 + 1.01 D 2^-23)
 and the score is rounded, too. Hence no centroid can win whose rounded score is below t = (1 - 3 u) m - 2 e, m
-the largest of the row: 3 u covers two such roundings and that of t. Squares of lengths below 1e-15 are no
-numbers of fp32 any more, so lengths count as that much at least, and t must be far above what AMX takes for
-0.
+the largest of the row: 3 u covers two such roundings and that of t; b has fp32's own, as |C_k|^2 / 2 has in
+the plain score. Squares of lengths below 1e-15 are no numbers of fp32 any more, so lengths count as that much
+at least, and t must be far above what AMX takes for 0.
 """
 
 from __future__ import annotations

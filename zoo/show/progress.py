@@ -80,8 +80,8 @@ class Display:
             for line in log:
                 self.line(f"    {line}")
             return
-        began = self._started.get(job.label)
-        said = "done by another process" if began is None else f"done in {time.monotonic() - began:.0f} s"
+        began = self._started.get(job.label)  # of what another process has done, nobody saw the start
+        said = "done" if began is None else f"done in {time.monotonic() - began:.0f} s"
         self.line("; ".join([f"{label}: {said}", *_headline(job)]))
 
     def waiting(self, holder: str) -> None:

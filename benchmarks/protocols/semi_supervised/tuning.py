@@ -193,7 +193,8 @@ def trains_on_one(net: nn.Module, size: int) -> bool:
     """Whether one image of so many px has a variance in every batch norm; none has in a map of one pixel."""
     aside = copy.deepcopy(net).cpu().train()
     try:
-        aside(torch.zeros(1, 3, size, size))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # dropout would draw what training draws
+            aside(torch.zeros(1, 3, size, size))
     except ValueError:  # what torch's batch norm raises
         return False
     return True

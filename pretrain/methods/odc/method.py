@@ -116,7 +116,6 @@ class ODC(Method):
                 self.net(batch.views)
         for norm, momentum in zip(norms, kept, strict=True):
             norm.momentum = momentum
-        for norm in norms:
             for buffer in norm.buffers():
                 dist.broadcast_(buffer)
 
