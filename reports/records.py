@@ -109,10 +109,18 @@ def frame(kept: Kept) -> pandas.DataFrame:
     return pandas.DataFrame(table(kept), columns=list(COLUMNS)).astype(KINDS)
 
 
-KINDS = {"version": "Int64", "seed": "Int64", "n": "Int64", "value": "float64", "std": "float64"}
+KINDS = {
+    "version": "Int64",
+    "trained": "Int64",
+    "seed": "Int64",
+    "n": "Int64",
+    "value": "float64",
+    "std": "float64",
+}
 WORDS = ("metric", "unit", "better", "split", "selected", "choice", "selected_on", "honest")  # of a score
 COLUMNS = (
-    *("suite", "model", "method", "recipe", "config", "seed", "protocol", "version", "status", "reason"),
+    *("suite", "model", "method", "recipe", "config", "trained", "seed"),
+    *("protocol", "version", "status", "reason"),
     *(
         "metric",
         "value",
@@ -131,7 +139,9 @@ COLUMNS = (
 
 
 def table(kept: Kept) -> list[dict[str, Any]]:
-    """The rows of the frame. Values are unrounded; std: that of a score's own repeats."""
+    """The rows of the frame. Values are unrounded; std: that of a score's own repeats; trained: the seed that
+    the model was trained with, seed: the record's own.
+    """
     return [line for path, record in kept for line in _lines(path, record)]
 
 
@@ -140,6 +150,7 @@ def _lines(path: Path, record: Result) -> Iterator[dict[str, Any]]:
     head = {
         "suite": record.suite,
         **{field: name("name" if field == "model" else field, "") for field in COLUMNS[1:5]},
+        "trained": record.trained,
         "seed": record.seed,
         "protocol": record.protocol.get("name", ""),
         "version": record.protocol.get("version"),

@@ -49,7 +49,7 @@ def test_the_frame_has_a_row_per_score_and_one_for_what_has_none(home: Path) -> 
         ("imagenet_knn", "k20_top1", "ok"),
     ]
     one = frame[frame.metric == "k10_top1"].iloc[0]
-    assert (one.value, one["std"], one.n, one.seed) == (VALUE, 1.0, 50_000, 0)
+    assert (one.value, one["std"], one.n, one.trained, one.seed) == (VALUE, 1.0, 50_000, 0, 0)
     assert (one.selected, one.choice, one.selected_on, one.data) == ("layer", "f5", "val", "val=aaaa")
 
 
