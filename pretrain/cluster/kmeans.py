@@ -72,21 +72,9 @@ def kmeans(
     Raises Fault if k exceeds the number of rows or a value of x is not finite; ValueError for a `start` of
     the wrong shape, repeated row ids or what backend "faiss" cannot do.
     """
-    if backend == "faiss" and (empty, precision) != ("split", "fp32"):
-        said = f"not empty '{empty}' and precision '{precision}'; ask for those, or take backend 'torch'"
-        raise ValueError(f"k-means: backend 'faiss' splits populous clusters and computes in fp32, {said}")
-    if metric not in get_args(Metric):
-        raise ValueError(f"k-means: the metric must be one of {', '.join(get_args(Metric))}, got '{metric}'")
-    score: nearest.Metric = "l2" if metric == "l2" else "dot"
+    _check_options(metric, empty, precision, backend)
     n, squares = dist.all_reduce_sum_(_size_and_squares(x)).tolist()
-    if not math.isfinite(squares):
-        raise Fault(
-            "nan", "k-means: the rows contain NaN or infinity; check the features or the network behind them"
-        )
-    if not 1 <= k <= n:
-        raise Fault(
-            "bad-config", f"k-means: {k} clusters asked of {int(n)} rows; choose between 1 and {int(n)}"
-        )
+    _check_rows(k, int(n), squares)
     if start is not None and start.shape != (k, x.shape[1]):
         raise ValueError(f"k-means: start must be ({k}, {x.shape[1]}) centroids, got {tuple(start.shape)}")
     if start is None:
@@ -95,16 +83,14 @@ def kmeans(
     c = dist.broadcast_(F.normalize(c) if metric == "cosine" else c)
     if backend == "faiss":
         return _faiss(x, c, iterations, metric, seed)
+    score: nearest.Metric = "l2" if metric == "l2" else "dot"
     chance = torch.rand(iterations, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
         x.device
     )
     objective, reseeded = [], []
     for i, u in enumerate(chance):
         labels, best = assign(x, c, score, precision, chunk)
-        sums, counts, total = _cluster_sums(x, labels, best, k)
-        c = torch.where(counts[:, None] > 0, sums / counts[:, None], c).float()
-        c, filled = split_empty(c, counts, u) if empty == "split" else (c, counts.new_zeros(()))
-        c = F.normalize(c) if metric == "cosine" else c
+        c, total, filled = _m_step(x, labels, best, c, metric, u if empty == "split" else None)
         objective.append(total)
         reseeded.append(filled)
         phase.went(f"k-means, {k:,} clusters", i + 1, iterations)
@@ -117,6 +103,37 @@ def kmeans(
     return Clusters(
         c, labels, counts, figures, [int(filled) for filled in reseeded], int((counts == 0).sum())
     )
+
+
+def _check_options(metric: str, empty: str, precision: str, backend: str) -> None:
+    if backend == "faiss" and (empty, precision) != ("split", "fp32"):
+        said = f"not empty '{empty}' and precision '{precision}'; ask for those, or take backend 'torch'"
+        raise ValueError(f"k-means: backend 'faiss' splits populous clusters and computes in fp32, {said}")
+    if metric not in get_args(Metric):
+        raise ValueError(f"k-means: the metric must be one of {', '.join(get_args(Metric))}, got '{metric}'")
+
+
+def _check_rows(k: int, n: int, squares: float) -> None:
+    """Whether k of n rows, whose squares sum to this, can be clustered."""
+    if not math.isfinite(squares):
+        raise Fault(
+            "nan", "k-means: the rows contain NaN or infinity; check the features or the network behind them"
+        )
+    if not 1 <= k <= n:
+        raise Fault("bad-config", f"k-means: {k} clusters asked of {n} rows; choose between 1 and {n}")
+
+
+def _m_step(
+    x: Tensor, labels: Tensor, best: Tensor, c: Tensor, metric: Metric, u: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The next centroids (K, D) fp32, the sum of `best`, and how many clusters were refilled.
+
+    c: the present ones, which stay where a cluster is empty and u is None; u (K,): see `split_empty`.
+    """
+    sums, counts, total = _cluster_sums(x, labels, best, len(c))
+    c = torch.where(counts[:, None] > 0, sums / counts[:, None], c).float()
+    c, filled = (c, counts.new_zeros(())) if u is None else split_empty(c, counts, u)
+    return F.normalize(c) if metric == "cosine" else c, total, filled
 
 
 def _cluster_sums(x: Tensor, labels: Tensor, best: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
