@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -125,24 +125,25 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
     if _ready(planner.request, orders, engine, plan, display):
         planner = Planner(planner.request)
         plan = planner.plan()
-    display.jobs, unused = len(plan), left_out.sentence(planner.datasets)
-    if _first() and unused:
-        display.line(unused)
-    if _first() and any(job.runs(orders.again) for job in plan):  # before hours are spent on the others
-        for line in plans.without_number(job for job in plan if _amiss(job, orders.again)):
+    display.jobs = len(plan)
+    if _first():
+        for line in filter(None, _foreword(planner, plan, orders)):
             display.line(line)
-    if _first() and (said := cores.sentence()):
-        display.line(said)
-    if _first() and (said := crowded(os.getloadavg()[0], os.cpu_count() or 1, os.environ)):
-        display.line(said)
-    if _first() and (machine := devices.at_hand(orders.gpus)) is not None:
-        found = hours.of_plan(plan, planner.datasets, machine)
-        if said := times.sentence(found, machine, orders.again):
-            display.line(said)
-    if _first() and space.short(plan, planner.datasets, orders.again):
-        said = space.sentence(plan, planner.datasets, orders.again)
-        display.line(f"the disk may be too small: {said}; free some, or choose another folder with --out")
     return planner, plan
+
+
+def _foreword(planner: Planner, plan: Plan, orders: Orders) -> Iterator[str]:
+    """What is good to know before hours are spent; '' where there is nothing to say."""
+    yield left_out.sentence(planner.datasets)
+    if any(job.runs(orders.again) for job in plan):
+        yield from plans.without_number(job for job in plan if _amiss(job, orders.again))
+    yield cores.sentence()
+    yield crowded(os.getloadavg()[0], os.cpu_count() or 1, os.environ)
+    if (machine := devices.at_hand(orders.gpus)) is not None:
+        yield times.sentence(hours.of_plan(plan, planner.datasets, machine), machine, orders.again)
+    if space.short(plan, planner.datasets, orders.again):
+        said = space.sentence(plan, planner.datasets, orders.again)
+        yield f"the disk may be too small: {said}; free some, or choose another folder with --out"
 
 
 def _amiss(job: Job, again: bool) -> bool:
