@@ -14,6 +14,7 @@ from tests.planned import PROTOCOLS, changed, finish, jobs, plan, pretend, reque
 from zoo import models
 from zoo.plan.changes import changes
 from zoo.plan.planner import Planner
+from zoo.request import resolve
 from zoo.show.plan import reason, without_number
 from zoo.store import Store
 from zoo.suites.suite import Reference, Suite, Trained
@@ -92,6 +93,15 @@ def test_missing_data_is_a_reason_with_the_expected_layout(tmp_path: Path) -> No
     assert "VOC2007/ImageSets/Main" in reason(found["voc07_svm"])
     assert "annotations/instances_" in reason(found["coco17_detection"])
     assert plan(suite, tmp_path).code == 4
+
+
+def test_all_models_are_asked_for_like_one(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("variant = 'smoke'\n")
+    for name in ("all", "odc"):
+        asked = resolve([name], ["imagenet_knn"], str(tmp_path / "own.toml"), tmp_path / "out", [])
+        assert "odc" in asked.asked
+        assert not {"all", "random", "raw_pixels"} & asked.asked
+        assert Planner(asked).plan().code == 4
 
 
 def test_a_recipe_that_does_not_fit_its_data_fails_in_the_plan(suite: Suite, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from zoo.store import Store
 from zoo.suites.suite import METHODS, Entry, Given, Suite, Trained, recipes
 from zoo.weights.source import local
 
+ALL = "all"  # in place of a model's name: every method
+
 
 def entries(suite: Suite, store: Store, names: list[str], alias: str = "") -> tuple[Entry, ...]:
     """The models of these names (`all`: every method; `timm:NAME`: timm's, pretrained), and those beside.
@@ -24,7 +26,7 @@ def entries(suite: Suite, store: Store, names: list[str], alias: str = "") -> tu
     alias: a name of its own for the one model asked for, with the settings of this command. Those beside it
     have the suite's settings. Raises Fault on an unknown name.
     """
-    asked = list(dict.fromkeys(n for name in names for n in (suite.methods() if name == "all" else [name])))
+    asked = list(dict.fromkeys(n for name in names for n in (suite.methods() if name == ALL else [name])))
     beside = [name for name in suite.beside if name not in asked]
     found: list[Entry] = [_pretrained(suite, store, name) or _named(suite, store, name) for name in asked]
     if alias:
@@ -52,13 +54,16 @@ def given(suite: Suite, store: Store, names: list[str], path: Path, flags: Flags
     return (Given(name, adopted(path, store.weights, flags)),)
 
 
-def called(names: list[str], alias: str = "", checkpoint: Path | None = None) -> frozenset[str]:
-    """The names that the models asked for have in records."""
+def called(suite: Suite, names: list[str], alias: str = "", checkpoint: Path | None = None) -> frozenset[str]:
+    """The names that the models asked for have in records; `all` names none that stands beside."""
     if alias:
         return frozenset([alias])
-    if checkpoint is not None and not names:
-        return frozenset([legal(checkpoint.stem)])
-    return frozenset(legal(name) if name.startswith(TIMM) else name for name in names)
+    if checkpoint is not None:
+        return frozenset(names or [legal(checkpoint.stem)])
+    every = set(suite.methods()) - set(suite.beside) if ALL in names else set[str]()
+    return frozenset(
+        every | {legal(name) if name.startswith(TIMM) else name for name in names if name != ALL}
+    )
 
 
 def legal(name: str) -> str:

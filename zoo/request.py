@@ -84,7 +84,7 @@ def resolve(
             for entry, seed in itertools.product(entries, _seeds(seeds))
         ),
         protocols=tuple(known.values() if benchmarks is None else choose(known, benchmarks)),
-        asked=models.called(names, alias, checkpoint),
+        asked=models.called(found, names, alias, checkpoint),
         by_name=benchmarks is not None,
     )
 
