@@ -214,6 +214,8 @@ def test_several_seeds_show_their_mean_and_spread(own: Path) -> None:
         (("run", "odc", "--all-benchmarks", "--set", "odc.x=1"), 2, "unknown setting 'x'"),
         (("run", "odc", "--all-benchmarks", "--set", "lr=1"), 2, "--set expects NAME.FIELD=VALUE"),
         (("run", "odc", "--all-benchmarks", "--seeds", "a"), 2, "--seeds expects whole numbers"),
+        (("run", "odc", "--all-benchmarks", "--eval-seeds", "0-x"), 2, "--eval-seeds expects whole numbers"),
+        (("run", "a", "--all-benchmarks", "--checkpoint", "x", "--as", "b"), 2, "--as names a model that"),
         (("run", "odc", "--all-benchmarks", "--suite", "no.toml"), 2, "suite file no.toml is not there"),
         (("run", "a/b", "--all-benchmarks", "--checkpoint", "x"), 2, "must be 1-80 letters"),
         (

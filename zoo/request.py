@@ -64,6 +64,9 @@ def resolve(
     if flags != NOW and checkpoint is None:
         told = ", ".join("--" + name.replace("_", "-") for name in flags.given)
         raise Fault("bad-config", f"{told} says how a file is read; name it with --checkpoint FILE")
+    if alias and checkpoint is not None:
+        said = "--as names a model that is trained; name a file's with `zoo run NAME --checkpoint FILE`"
+        raise Fault("bad-config", said)
     found, store = builtin.load(suite, out, file.from_command_line(sets)), Store(builtin.home(suite, out))
     if not names and checkpoint is None:
         if found.drawn():
@@ -75,7 +78,7 @@ def resolve(
         else models.entries(found, store, names, alias)
     )
     known = found.catalogue()
-    evaluations = _seeds(eval_seeds) if eval_seeds else ()
+    evaluations = _seeds(eval_seeds, "--eval-seeds") if eval_seeds else ()
     return Request(
         suite=found,
         store=store,
@@ -109,7 +112,7 @@ def about(
     entry = None if model in found.models() else known.get(model)
     if not isinstance(entry, Given):
         return resolve([model], benchmarks, suite, out, sets, seeds, eval_seeds=eval_seeds)
-    evaluations = _seeds(eval_seeds) if eval_seeds else ()
+    evaluations = _seeds(eval_seeds, "--eval-seeds") if eval_seeds else ()
     trials = tuple(Trial(entry, seed, evaluations or (seed,)) for seed in _seeds(seeds))
     protocols = tuple(choose(found.catalogue(), benchmarks))
     return Request(found, store, trials, protocols, frozenset([model]), by_name=True)
@@ -158,13 +161,14 @@ def _known(suite: Suite, store: Store) -> list[Trial]:
     return sorted(trials, key=lambda trial: (order.get(trial.entry.name, 0), trial.entry.name))
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def _seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
+    """The seeds that an option lists. Raises Fault on what is none."""
     try:
         seeds = [seed for part in text.split(",") for seed in _range(part)]
     except ValueError:
-        raise Fault("bad-config", f"--seeds expects whole numbers like 0,1,2 or 0-4, got '{text}'") from None
+        raise Fault("bad-config", f"{option} expects whole numbers like 0,1,2 or 0-4, got '{text}'") from None
     if wrong := [seed for seed in seeds if not 0 <= seed < 2**31]:
-        raise Fault("bad-config", f"--seeds expects numbers from 0 to {2**31 - 1}, got {wrong[0]}")
+        raise Fault("bad-config", f"{option} expects numbers from 0 to {2**31 - 1}, got {wrong[0]}")
     return tuple(dict.fromkeys(seeds))
 
 
