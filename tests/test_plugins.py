@@ -112,6 +112,30 @@ def test_a_plugin_that_hides_an_entry_of_the_zoo_is_refused(plugins: Path) -> No
     assert done.stderr.count("\n") == 1
 
 
+RECIPES, PROTOCOL = "methods/rotnet/recipes.py", "protocols/centroid/protocol.py"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (PROTOCOL, "imagenet_centroid", "imagenet_knn", "knn and centroid both declare 'imagenet_knn'"),
+        (RECIPES, "rotnet_demo", "byol_resnet10-narrow_demo", "byol and rotnet both have a model called"),
+        (RECIPES, "rotnet_demo", "swav", "rotnet and swav both have a model called 'swav'"),
+        (RECIPES, "TITLE", "NAME", "recipes.py declares no TITLE; expected TITLE, SUMMARY, PAPER"),
+        (PROTOCOL, "DEMO = ", "", "protocol.py declares no DEMO; expected PAPER, DEMO, SMOKE"),
+    ],
+)
+def test_what_a_plugin_lacks_or_takes_from_the_zoo_is_one_sentence(
+    plugins: Path, file: str, old: str, new: str, said: str
+) -> None:
+    path = plugins / "mine" / file
+    path.write_text(path.read_text().replace(old, new))
+    done = zoo(plugins, "run", "odc", "--benchmarks", "imagenet_knn", "--dry-run")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_plugin_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     done = zoo(tmp_path, "list")
     assert done.returncode == 2

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from benchmarks.contract.task import Outcome, Task
 
 PACKAGE = "benchmarks.protocols"
+DECLARED = ("PAPER", "DEMO", "SMOKE")  # by every family; other variants may be left out
 LIBRARIES = ("torch", "numpy", "pillow")  # whose version decides a number that our own code computes
 
 
@@ -104,15 +105,21 @@ class Protocol:
 def catalogue(variant: str) -> dict[str, Protocol]:
     """Every protocol of a variant (paper, photos, cifar, demo, smoke) by name, in the order of the tables.
 
-    A family without the variant has that of its DEMO.
+    A family without the variant has that of its DEMO. Raises Fault where two families declare one name.
     """
-    modules = {family: registry.load(PACKAGE, family, "protocol") for family in registry.names(PACKAGE)}
+    modules = {name: registry.load(PACKAGE, name, "protocol", DECLARED) for name in registry.names(PACKAGE)}
     declared = [
         replace(protocol, family=family)
         for family, module in modules.items()
         for protocol in getattr(module, variant.upper(), module.DEMO)
     ]
-    return {protocol.name: protocol for protocol in sorted(declared, key=lambda p: (p.place, p.name))}
+    found: dict[str, Protocol] = {}
+    for protocol in sorted(declared, key=lambda p: (p.place, p.name)):
+        if (other := found.get(protocol.name)) is not None:
+            said = f"protocols {other.family} and {protocol.family} both declare '{protocol.name}'"
+            raise Fault("bad-config", f"{said}; rename one of them")
+        found[protocol.name] = protocol
+    return found
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -40,14 +41,19 @@ def _entry(path: Path) -> str:
     return path.stem if path.suffix == ".py" else path.name if any(path.glob("*.py")) else ""
 
 
-def load(package: str, name: str, part: str = "") -> ModuleType:
-    """The module of that name, or a part of the entry that is
-    a folder. Raises Fault naming the nearest names.
+def load(package: str, name: str, part: str = "", declares: Sequence[str] = ()) -> ModuleType:
+    """The module of that name, or a part of the entry that is a folder.
+
+    declares: names that it must have. Raises Fault naming the nearest entries, or the names that it lacks.
     """
     known = names(package)
     if name not in known:
         raise unknown(package.rsplit(".", 1)[-1].rstrip("s"), name, known)
-    return importlib.import_module(".".join(filter(None, (package, name, part))))
+    module = importlib.import_module(".".join(filter(None, (package, name, part))))
+    if lacking := [one for one in declares if not hasattr(module, one)]:
+        said = f"{module.__file__} declares no {', '.join(lacking)}; expected {', '.join(declares)}"
+        raise Fault("bad-config", f"{said} (CONTRIBUTING.md has an example)")
+    return module
 
 
 @cache

@@ -19,6 +19,7 @@ from pretrain.train.recipe import Recipe
 METHODS = "pretrain.methods"
 SHORT = 12  # characters of a setting that a config's name can hold
 VARIANTS = ("paper", "photos", "cifar", "demo", "smoke")
+DECLARED = ("TITLE", "SUMMARY", "PAPER", "DEMO", "SMOKE")  # by every method; other variants may be left out
 FLOORS = ("random", "raw_pixels")  # rows that every table shows, to compare with
 Reference = str | Path  # 'dataset/split', or a folder of images
 
@@ -97,13 +98,18 @@ class Suite:
         return Trained(name, method, made, tuple(notes))
 
     def models(self) -> dict[str, tuple[str, Recipe]]:
-        """Every model that it can train, by name: method and recipe."""
+        """Every model that it can train, by name: method and recipe. Raises Fault where two methods have a
+        recipe of one name, or one has a recipe called as another.
+        """
         known: dict[str, tuple[str, Recipe]] = {}
         for method in registry.names(METHODS):
             declared = recipes(method)
             variants = declared.get(self.variant, declared["demo"])
-            known |= {recipe.name: (method, recipe) for recipe in variants}
-            known[method] = (method, variants[0])
+            for name, recipe in [*((one.name, one) for one in variants), (method, variants[0])]:
+                if (other := known.get(name, (method, recipe))[0]) != method:
+                    said = f"methods {other} and {method} both have a model called '{name}'"
+                    raise Fault("bad-config", f"{said}; rename the recipe of one of them")
+                known[name] = (method, recipe)
         return known
 
     def methods(self) -> list[str]:
@@ -174,7 +180,7 @@ class Suite:
 
 def recipes(method: str) -> Mapping[str, tuple[Recipe, ...]]:
     """Recipes of a method by variant, those that it has; the first of a variant is its default."""
-    module = registry.load(METHODS, method, "recipes")
+    module = registry.load(METHODS, method, "recipes", DECLARED)
     return {
         variant: getattr(module, variant.upper()) for variant in VARIANTS if hasattr(module, variant.upper())
     }
