@@ -102,6 +102,29 @@ def test_two_models_are_compared_with_differences_and_settings(site: Path, brows
     assert browser.console() == []
 
 
+@pytest.mark.parametrize(("clicks", "way"), [(1, "descending"), (2, "ascending")])
+def test_another_pair_of_models_is_in_the_order_that_was_asked_for(
+    tmp_path: Path, browser: Browser, clicks: int, way: str
+) -> None:
+    for model, low, high in (("odc", 1.0, 2.0), ("random", 3.0, 9.0), ("swav", 8.0, 5.0)):
+        benchmark(tmp_path, KNN, {"k10_top1": low, "k20_top1": high}, model=model)
+    write(view(tmp_path), tmp_path / "site", tmp_path)
+    browser.open(tmp_path / "site" / "compare.html", "#a=odc&b=random")
+    for _ in range(clicks):
+        browser.run("document.querySelector('#hb button').click()")
+    for other in ("random", "swav"):
+        browser.run(
+            "const b=document.querySelector('#b');b.selectedIndex="
+            f"[...b.options].findIndex((o)=>o.text==='{other}');"
+            "b.dispatchEvent(new Event('change',{bubbles:true}))"
+        )
+        shown = browser.run(
+            "return [...document.querySelectorAll('#compared tbody tr')].map((r)=>+r.cells[3].textContent)"
+        )
+        assert shown == sorted(shown, reverse=way == "descending")
+        assert browser.run("return document.querySelector('#hb').getAttribute('aria-sort')") == way
+
+
 def test_numbers_that_were_not_measured_alike_have_no_difference(tmp_path: Path, browser: Browser) -> None:
     warm = another(KNN, settings=changed(KNN.settings, temperature=0.2))
     for model, value, protocol in (("odc", 50.0, KNN), ("random", 40.0, KNN), ("swav", 60.0, warm)):

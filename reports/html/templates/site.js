@@ -22,25 +22,25 @@
     if (numbers[0] !== numbers[1]) return numbers[0] ? -1 : 1;
     return way * (numbers[0] ? a - b : order.compare(a, b));
   };
-  const sort = (table, heading, i) => {
+  const sort = (table, heading, again = false) => {
     const body = table.tBodies[0];
-    const rows = [...body.rows].map((row) => [key(row, i), row]);
+    const rows = [...body.rows].map((row) => [key(row, heading.cellIndex), row]);
     const numeric = rows.some(([one]) => typeof one === "number");
     const now = heading.getAttribute("aria-sort");
-    const down = now ? now === "ascending" : numeric;
+    const down = now ? (now === "descending") === again : numeric;
     rows.sort((a, b) => before(a[0], b[0], down ? -1 : 1));
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", down ? "descending" : "ascending");
     body.append(...rows.map(([, row]) => row));
   };
   for (const table of document.querySelectorAll("table.data")) {
-    [...table.tHead.rows[0].cells].forEach((heading, i) => {
+    for (const heading of table.tHead.rows[0].cells) {
       const button = document.createElement("button");
       button.type = "button";
       button.append(...heading.childNodes);
       heading.append(button);
-      button.addEventListener("click", () => sort(table, heading, i));
-    });
+      button.addEventListener("click", () => sort(table, heading));
+    }
   }
 
   // Maps: one class out of many.
@@ -162,6 +162,9 @@
       for (const name of [...new Set([...Object.keys(one.set), ...Object.keys(other.set)])].sort()) {
         const [x, y] = [one.set[name] ?? "–", other.set[name] ?? "–"];
         if (x !== y) line(settings, [element("th", name), element("td", x), element("td", y)]);
+      }
+      for (const heading of document.querySelectorAll("th[aria-sort]")) {
+        sort(heading.closest("table"), heading, true); // rows of another pair keep the order that was asked for
       }
       const state = new URLSearchParams({ a: one.key, b: other.key });
       remember(`#${state}`);
