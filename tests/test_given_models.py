@@ -17,6 +17,7 @@ from tests import planned
 from tests.formats.sources import trained
 from zoo import models
 from zoo import request as requests
+from zoo.clusters.model import weights
 from zoo.engines import inline
 from zoo.engines.engine import Orders
 from zoo.plan.planner import Planner
@@ -108,6 +109,22 @@ def test_a_share_and_doubts_stand_in_the_record_and_in_the_table(suite: Suite, t
     page = (tmp_path / "home" / "tables.md").read_text()
     assert "moco, 90.0% of its weights" in page
     assert "in doubt: the network looks untrained" in page
+
+
+def test_the_file_that_was_last_evaluated_is_found_by_its_name(suite: Suite, tmp_path: Path) -> None:
+    home, recipe = tmp_path / "home", suite.entry("odc").recipe
+    other = replace(recipe.input, mean=(0.1, 0.2, 0.3))
+    for seed, given in ((0, recipe.input), (1, recipe.input), (1, other), (0, other), (1, recipe.input)):
+        path = home / "weights" / f"{seed}-{given.mean[0]}.safetensors"
+        if not path.exists():
+            checkpoint.save(path, build(recipe.arch, given, seed), recipe.arch, {})
+        for job in Planner(planned.request(suite, home, Given("mine", path))).plan():
+            if job.protocol is not None:
+                planned.pretend(job, suite)
+        assert weights("mine", home) == path
+    path.unlink()
+    with pytest.raises(Fault, match=r"model 'mine': no copy of the file .* name its checkpoint file"):
+        weights("mine", home)
 
 
 def test_a_file_of_an_earlier_call_is_explained_by_its_name(

@@ -50,7 +50,8 @@ def weights(model: str | Path, home: Path, seed: int = 0, suite: str = "demo") -
     if path.is_file():
         return path
     store, name = Store(home), str(model)
-    known = [known.name for known in store.models()]
+    models = store.models()
+    known = [known.name for known in models]
     if name not in known and (path.suffix or len(path.parts) > 1):  # names may have a dot, too
         raise Fault("data-missing", f"checkpoint {path} is not there")
     found = _trained(store, name, seed, suite) or _given(store, name)
@@ -59,6 +60,11 @@ def weights(model: str | Path, home: Path, seed: int = 0, suite: str = "demo") -
     if not known:
         said = f"expected '{name}' or another model, found none; run `zoo run {name}` with --out {home} first"
         raise Fault("data-missing", f"{home}: {said}, or name a checkpoint file")
+    if (name, True) in {(one.name, one.given) for one in models}:
+        said = (
+            f"no copy of the file that was evaluated under this name is in {home}; name its checkpoint file"
+        )
+        raise Fault("data-missing", f"model '{name}': {said}")
     if name in known:
         said = (
             f"its weights of seed {seed} are not in {home}; train them with `zoo run {name} --seeds {seed}`"
@@ -83,12 +89,20 @@ def _is(record: Result, name: str) -> bool:
 
 
 def _given(store: Store, name: str) -> Path | None:
-    """The copy of a file of the user's that was evaluated under this name, where one was made."""
-    digests = {
-        r.model.get("weights_sha256") for _, r in store.results(name) if r.model.get("method") == GIVEN
-    }
-    files = sorted(store.weights.glob("*.safetensors")) if digests else []
-    return next((path for path in files if checkpoint.describe(path).sha256 in digests), None)
+    """The copy of a file of the user's that was last evaluated under this name, where one was made: the same
+    tensors behind another preprocessing are another copy.
+    """
+    records = [record for _, record in store.results(name) if record.model.get("method") == GIVEN]
+    known = [record for record in records if record.identity.get("weights")]  # a failed one may know none
+    newest = max(known, key=lambda record: record.time.get("end", ""), default=None)
+    if newest is None:
+        return None
+    files = sorted(store.weights.glob("*.safetensors"))
+    return next((path for path in files if _same(checkpoint.describe(path), newest)), None)
+
+
+def _same(meta: checkpoint.Meta, record: Result) -> bool:
+    return all(record.identity.get(key) == value for key, value in meta.identity().items())
 
 
 def opened(path: Path) -> tuple[Backbone, dict[str, Any]]:
