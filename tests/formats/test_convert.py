@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pretrain.base.faults import Fault
+from pretrain.nets import checkpoint
 from pretrain.nets.formats.contract import Flags
 from pretrain.nets.formats.reading import read
 from tests.formats.sources import kept, trained
@@ -76,6 +77,17 @@ class Pid:
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         return exec, (f"import os; open({str(self.path)!r}, 'w').write(str(os.getpid()))",)
+
+
+@pytest.mark.parametrize("layout", ["solo-learn", "timm-training", "openselfsup-extracted"])
+def test_a_trusted_file_is_of_the_layout_that_it_would_be_without_code(layout: str, tmp_path: Path) -> None:
+    plain = kept(layout, trained("resnet18_small").state_dict(), tmp_path)
+    body = torch.load(plain, weights_only=False)
+    torch.save({**body, "callback": Runs(tmp_path / "ran")}, tmp_path / "x.ckpt")
+    convert(tmp_path / "x.ckpt", tmp_path / "ours", "ours", Flags(), trust=True)
+    found, expected = read(tmp_path / "ours"), read(plain)
+    assert checkpoint.describe(tmp_path / "ours").origin["layout"] == layout
+    assert (found.arch, found.input, found.sha256) == (expected.arch, expected.input, expected.sha256)
 
 
 @pytest.mark.slow

@@ -39,7 +39,9 @@ def tensors_alone(path: Path, out: Path) -> None:
 
 
 def _tensors(tree: Any, depth: int = 0) -> Any:
-    """Dicts of tensors, arrays among them; a module is its state_dict, everything else is left out."""
+    """Dicts of tensors, arrays among them; a module is its state_dict, everything else is None: that a
+    name is there tells layouts apart.
+    """
     import numpy as np
     import torch
 
@@ -51,8 +53,7 @@ def _tensors(tree: Any, depth: int = 0) -> Any:
         tree = tree.state_dict()
     if not isinstance(tree, Mapping) or depth > 12:
         return None
-    made = {key: _tensors(one, depth + 1) for key, one in tree.items() if isinstance(key, str)}
-    return {key: one for key, one in made.items() if one is not None}
+    return {key: _tensors(one, depth + 1) for key, one in tree.items() if isinstance(key, str)}
 
 
 def main(path: str, out: str) -> None:
