@@ -139,6 +139,18 @@ def test_coco_ap_by_hand(tmp_path: Path) -> None:
     assert coco_scores(truth, [], "bbox") == {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
 
 
+@pytest.mark.parametrize("ids", [(0, 1), (1, 0), ("a", "b")])
+def test_an_annotation_is_found_whatever_its_id(ids: tuple[int | str, ...]) -> None:
+    truth = coco([{"bbox": [0, 0, 10, 10]}, {"bbox": [50, 50, 10, 10]}])
+    for ann, number in zip(truth["annotations"], ids, strict=True):
+        ann["id"] = number
+    found = [
+        {"image_id": 1, "category_id": 1, "bbox": ann["bbox"], "score": 0.9} for ann in truth["annotations"]
+    ]
+    assert coco_scores(truth, found, "bbox") == pytest.approx({"AP": 100.0, "AP50": 100.0, "AP75": 100.0})
+    assert [ann["id"] for ann in truth["annotations"]] == list(ids)
+
+
 def test_a_box_without_a_mask_counts_for_boxes_and_is_crowd_for_masks() -> None:
     square = [[0, 0, 10, 0, 10, 10, 0, 10]]
     truth = coco(

@@ -139,9 +139,11 @@ def coco_scored(
     )
     if not found:  # pycocotools fails on an empty list
         return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}, {}
+    # pycocotools notes the id of the truth that a detection found, as a number, and takes 0 for none.
+    numbered = [{**ann, "id": number} for number, ann in enumerate(content["annotations"], start=1)]
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
-        reference.dataset = content
+        reference.dataset = {**content, "annotations": numbered}
         reference.createIndex()
         evaluation = COCOeval(reference, reference.loadRes(found), kind)
         evaluation.evaluate()
