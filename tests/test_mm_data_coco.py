@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.mm.checks import boxes, coco_boxes
+from benchmarks.mm.worker.detection_ap import coco_scores
 from pretrain.base.faults import Fault
 from tests.annotated import instances, picture
 
@@ -91,6 +92,24 @@ def test_what_mmdet_takes_for_granted_is_filled_in(tmp_path: Path) -> None:
     assert (fixed["area"], fixed["iscrowd"]) == (81, 0)
     (masked,) = coco_boxes.with_empty_masks(coco_boxes.completed(content))["annotations"]
     assert masked["segmentation"] == {"size": [30, 40], "counts": [1200]}
+
+
+@pytest.mark.parametrize("scrap", [[], [1, 1, 9, 9], [1, 1, 9, 1, 9]])
+def test_polygons_of_less_than_three_points_are_no_part_of_a_mask(tmp_path: Path, scrap: list[float]) -> None:
+    """pycocotools takes a first polygon of four numbers for a box, and fails on an empty one."""
+    square = [1, 1, 10, 1, 10, 10, 1, 10]
+    _, content = instances(tmp_path, [{"segmentation": [scrap, square]}, {"segmentation": [scrap]}])
+    truth = coco_boxes.completed(content)
+    assert [ann["segmentation"] for ann in truth["annotations"]] == [[square], []]
+    assert [coco_boxes.has_mask(ann) for ann in content["annotations"]] == [True, False]
+    mask = pytest.importorskip("pycocotools.mask")
+    found = {
+        "image_id": 1,
+        "category_id": 7,
+        "score": 0.9,
+        "segmentation": mask.frPyObjects([square], 30, 40)[0],
+    }
+    assert coco_scores(coco_boxes.mask_truth(truth), [found], "segm")["AP"] == pytest.approx(100.0)
 
 
 def test_differing_categories_are_refused() -> None:

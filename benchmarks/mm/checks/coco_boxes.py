@@ -103,20 +103,30 @@ def has_mask(ann: dict[str, Any]) -> bool:
     shape = ann.get("segmentation")
     if isinstance(shape, dict):
         return bool(shape.get("counts")) and bool(shape.get("size"))
-    return bool(shape) and any(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in shape or ())
+    return any(map(_encloses, shape or ()))
+
+
+def _encloses(polygon: list[float]) -> bool:
+    """Whether a polygon has three points or more."""
+    return len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def completed(content: dict[str, Any]) -> dict[str, Any]:
-    """The instances with what mmdet takes for granted: `area`
-    and `iscrowd`, and no annotation without an image.
+    """The instances with what mmdet and pycocotools take for granted: `area` and `iscrowd`, no annotation
+    without an image, and no polygon without three points, which the one passes over and the other fails on.
     """
     images = {image["id"] for image in content["images"]}
     fixed = [
-        {"area": ann["bbox"][2] * ann["bbox"][3], "iscrowd": 0, **ann}
+        {"area": ann["bbox"][2] * ann["bbox"][3], "iscrowd": 0, **_without_scraps(ann)}
         for ann in content["annotations"]
         if ann["image_id"] in images
     ]
     return {**content, "annotations": fixed}
+
+
+def _without_scraps(ann: dict[str, Any]) -> dict[str, Any]:
+    shape = ann.get("segmentation")
+    return {**ann, "segmentation": list(filter(_encloses, shape))} if isinstance(shape, list) else ann
 
 
 def with_empty_masks(content: dict[str, Any]) -> dict[str, Any]:
