@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.contract.pictures import load
 from benchmarks.mm.worker import main as worker
+from benchmarks.mm.worker import ops
 from pretrain.base.faults import Fault
 from pretrain.nets import checkpoint
 from tests import mm_jobs
@@ -53,6 +54,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return mm_jobs.scenes(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("name", ["voc", "masks"])
+def test_a_list_with_a_mark_and_blanks_names_the_images_that_were_checked(
+    weights: Path, tmp_path: Path, name: str
+) -> None:
+    root = mm_jobs.scenes(tmp_path / "data")
+    for part in ("VOC2007/ImageSets/Main/trainval.txt", "VOC2012/ImageSets/Segmentation/train.txt"):
+        (root / part).write_text("".join(f"{i} \n" for i in range(6)), encoding="utf-8-sig")
+    ops.install()
+    from mmseg.datasets import BaseSegDataset
+
+    from benchmarks.mm.worker.data import VocBoxes, prepare
+
+    found = prepare(job(weights, root, tmp_path / "work", name))
+    for stated in (*found.train, found.test):
+        given = {key: value for key, value in stated.items() if key != "type"}
+        images = (VocBoxes if name == "voc" else BaseSegDataset)(**given, pipeline=[])
+        paths = [Path(images.get_data_info(i)["img_path"]) for i in range(len(images))]
+        assert [path.stem for path in paths if path.exists()] == list("012345")
 
 
 @pytest.mark.slow

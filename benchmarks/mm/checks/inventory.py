@@ -50,7 +50,7 @@ def _coco(root: Path, settings: Detection) -> Inventory:
 def _voc_masks(root: Path, settings: Segmentation) -> Inventory:
     base = root / "VOC2012"
     parts = (*settings.train_lists, settings.test_list)
-    lists = [base / "ImageSets" / "Segmentation" / f"{name}.txt" for name, _ in parts]
+    lists = [label_maps.voc_list(base, name) for name, _ in parts]
     pairs = [pair for part in parts for pair in label_maps.voc_pairs(base, *part)]
     return Inventory(
         "VOCdevkit", root, lists, [*lists, *(p.mask for p in pairs)], [p.image for p in pairs], 0

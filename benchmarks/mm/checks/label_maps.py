@@ -29,9 +29,14 @@ class Pair(NamedTuple):
     mask: Path
 
 
+def voc_list(root: Path, name: str) -> Path:
+    """The file of a list NAME, below VOC2012."""
+    return root / "ImageSets" / "Segmentation" / f"{name}.txt"
+
+
 def voc_pairs(root: Path, name: str, folder: str) -> list[Pair]:
     """Images of ImageSets/Segmentation/NAME.txt with their masks from `folder`, below VOC2012."""
-    ids = listed(root / "ImageSets" / "Segmentation" / f"{name}.txt")
+    ids = listed(voc_list(root, name))
     return [Pair(root / "JPEGImages" / f"{i}.jpg", root / folder / f"{i}.png") for i in ids]
 
 

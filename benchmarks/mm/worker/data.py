@@ -14,7 +14,7 @@ from mmdet.registry import DATASETS
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.bridge.settings import Detection, Segmentation
 from benchmarks.mm.checks import boxes, coco_boxes, label_maps, voc_boxes
-from benchmarks.mm.checks.image_files import expect, sizes
+from benchmarks.mm.checks.image_files import expect, listed, sizes
 from benchmarks.mm.checks.label_maps import Pair
 from pretrain.base import files
 
@@ -62,7 +62,7 @@ def prepare(job: Job) -> Data:
     Raises Fault naming what is absent or cannot be used.
     """
     if isinstance(job.settings, Segmentation):
-        return _label_maps(job.root, job.settings)
+        return _label_maps(job, job.settings)
     return (_voc if job.settings.model == "faster_rcnn_c4" else _coco)(job, job.settings)
 
 
@@ -76,11 +76,11 @@ def _voc(job: Job, settings: Detection) -> Data:
     counts = boxes.together(train, test)
 
     def stated(name: str) -> dict[str, Any]:
-        year, _, split = name.partition("/")
+        year = name.partition("/")[0]
         return {
             "type": "VocBoxes",
             "data_root": str(job.root),
-            "ann_file": f"{year}/ImageSets/Main/{split}.txt",
+            "ann_file": _list(job, name, voc_boxes.voc_list(job.root, name)),
             "data_prefix": {"sub_data_root": f"{year}/"},
             "metainfo": {"classes": classes},
             "filter_cfg": {"filter_empty_gt": True, "min_size": SMALLEST},
@@ -90,6 +90,15 @@ def _voc(job: Job, settings: Detection) -> Data:
     return Data(
         classes, [stated(n) for n in settings.train_lists], stated(settings.test_list), test.images, counts
     )
+
+
+def _list(job: Job, name: str, path: Path) -> str:
+    """The path of a copy of a list with the names as they were checked: mm would read a byte-order mark and
+    blanks at the end of a line as part of a name.
+    """
+    copy = job.work / f"list_{name.replace('/', '_')}.txt"
+    files.write_text(copy, "".join(f"{line}\n" for line in listed(path)))
+    return str(copy)
 
 
 def _coco(job: Job, settings: Detection) -> Data:
@@ -134,7 +143,9 @@ def _instances(job: Job, name: str, part: str, smallest: int) -> _Instances:
     return _Instances(path, job.work / f"{part}_{path.name}", folder, coco_boxes.completed(content), report)
 
 
-def _label_maps(root: Path, settings: Segmentation) -> Data:
+def _label_maps(job: Job, settings: Segmentation) -> Data:
+    root = job.root
+
     def pairs(one: tuple[str, str]) -> list[Pair]:
         voc = settings.layout == "voc"
         return (
@@ -147,25 +158,26 @@ def _label_maps(root: Path, settings: Segmentation) -> Data:
     counts = _prefixed("train", odd) | _prefixed("test", label_maps.check(test, settings.classes))
     classes = tuple(map(str, range(settings.classes)))
     make = _voc_masks if settings.layout == "voc" else _city_masks
-    sets = [make(root, one, classes) for one in (*settings.train_lists, settings.test_list)]
+    sets = [make(job, one, classes) for one in (*settings.train_lists, settings.test_list)]
     return Data(classes, sets[:-1], sets[-1], len(test), counts)
 
 
-def _voc_masks(root: Path, part: tuple[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
+def _voc_masks(job: Job, part: tuple[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
+    root = job.root / "VOC2012"
     return {
         "type": "BaseSegDataset",
-        "data_root": str(root / "VOC2012"),
-        "ann_file": f"ImageSets/Segmentation/{part[0]}.txt",
+        "data_root": str(root),
+        "ann_file": _list(job, part[0], label_maps.voc_list(root, part[0])),
         "data_prefix": {"img_path": "JPEGImages", "seg_map_path": part[1]},
         "metainfo": {"classes": classes},
         "img_suffix": ".jpg",
     }
 
 
-def _city_masks(root: Path, part: tuple[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
+def _city_masks(job: Job, part: tuple[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "type": "BaseSegDataset",
-        "data_root": str(root),
+        "data_root": str(job.root),
         "data_prefix": {"img_path": f"leftImg8bit/{part[0]}", "seg_map_path": f"gtFine/{part[0]}"},
         "metainfo": {"classes": classes},
         "img_suffix": label_maps.CITY_IMAGE,
