@@ -86,6 +86,18 @@ def test_knn_weights_matter() -> None:
     assert ranked[0][0, 0].item() == 0
 
 
+def test_of_fewer_than_five_neighbours_top5_holds_no_class_without_a_vote() -> None:
+    """Six classes of which the query's neighbours are 5 and 4; nobody votes for 0, the truth."""
+    bank = nnf.normalize(
+        torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
+    )
+    y, query = torch.tensor([5, 4, 3, 2, 1, 0]), torch.tensor([[1.0, 0.0]])
+    for truth, expected in ((0, [0.0, 0.0, 0.0]), (4, [0.0, 100.0, 100.0]), (1, [0.0, 0.0, 100.0])):
+        settings = KnnSettings(ks=(1, 2, 5))
+        found = knn.score(bank, y, query, torch.tensor([truth]), settings, torch.device("cpu"))
+        assert [one.value for one in found if one.name.endswith("top5")] == expected
+
+
 def test_semi_supervised_settings_are_the_published_ones() -> None:
     one, ten = semi.PAPER
     assert (one.settings.weight_decay, ten.settings.weight_decay) == (5e-4, 1e-4)

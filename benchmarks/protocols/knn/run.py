@@ -61,12 +61,16 @@ def score(
 
 
 def scored(voted: Sequence[Tensor], truth: Tensor, ks: Sequence[int]) -> list[Score]:
-    """Top-1 and top-5 of the ranked classes of each k, (M, <= 5), against truth (M,)."""
+    """Top-1 and top-5 of the ranked classes of each k, (M, <= 5), against truth (M,).
+
+    Of fewer than five neighbours top-5 is top-k, as in the reference: behind them stand classes that nobody
+    voted for, the lowest first.
+    """
     found = []
     for k, ranked in zip(ks, voted, strict=True):
         hit = ranked.cpu() == truth[:, None]
         for top in (1, 5):
-            value = 100 * float(hit[:, :top].any(1).double().mean())
+            value = 100 * float(hit[:, : min(top, k)].any(1).double().mean())
             found.append(Score(f"k{k}_top{top}", value, len(truth), "val"))
     return found
 
