@@ -103,6 +103,13 @@ class Fingerprints:
             files.write_text(path, json.dumps(body))
         return found
 
+    def now(self, key: str, inventory: Inventory) -> str:
+        """The fingerprint of an inventory as its files are at this moment, whatever else lies beside them by
+        now. What is remembered under `key` spares reading those that were not changed.
+        """
+        known = _read(self.memory / f"{identity.digest(key)}.json")
+        return _hashed(inventory, known["contents"] if known else {})[0].fingerprint
+
     def contents(self, key: str) -> frozenset[str]:
         """Digests of the contents of the files under `key`, as they were when it was last looked at."""
         known = _read(self.memory / f"{identity.digest(key)}.json")

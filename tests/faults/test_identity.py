@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from benchmarks.contract import result
+from benchmarks.contract.result import Result
 from pretrain.base import files
 from pretrain.base.faults import Fault
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
 from tests import planned
 from tests.faults import commands
+from zoo.jobs import benchmark, pretrain
+from zoo.jobs.place import Place, Report
+from zoo.jobs.record import recording
+from zoo.plan.datasets import Datasets
+from zoo.plan.job import Job
 from zoo.plan.planner import Planner
+from zoo.store import Store
 from zoo.suites.suite import Given, Suite, Trained
 
 RECORDS = 10_000
@@ -59,6 +69,67 @@ def test_other_weights_under_the_same_path_are_another_number(suite: Suite, tmp_
     assert new.key != old.key
     assert old.path is not None
     assert old.path.exists(), "the old number stays"
+
+
+def repaint(suite: Suite, part: str) -> None:
+    """Other pixels in the images of a split, under the same names."""
+    for path in sorted((suite.data["imagenet"] / part).rglob("*.png")):
+        Image.effect_noise((40, 40), 90).convert("RGB").save(path)
+
+
+def ran(job: Job, suite: Suite, home: Path, report: Report = lambda *_: None) -> Result:
+    """The record of a job as a process leaves it that begins it long after it was planned."""
+    store, work = Store(home), pretrain if job.protocol is None else benchmark
+    place = Place(suite, store, Datasets(suite, store.fingerprints), torch.device("cpu"), report)
+    with recording(job, suite.name) as found:
+        found.outcome = work.run(job, place)
+    return found.record
+
+
+@pytest.mark.case(27)
+@pytest.mark.parametrize(("name", "part"), [("pretrain", "train"), ("imagenet_knn", "val")])
+def test_images_that_change_after_the_plan_get_no_number_under_its_key(
+    suite: Suite, tmp_path: Path, name: str, part: str
+) -> None:
+    if name != "pretrain":
+        planned.pretend(planned.jobs(suite, tmp_path)["pretrain"], suite)
+    job = planned.jobs(suite, tmp_path)[name]
+    repaint(suite, part)
+    record = ran(job, suite, tmp_path)
+    assert (record.status, record.reason) == ("failed", "data-corrupt")
+    assert f"images/{part} changed since this job was planned: expected" in (record.message or "")
+    assert ran(planned.jobs(suite, tmp_path)[name], suite, tmp_path).status == "ok"
+
+
+@pytest.mark.case(27)
+@pytest.mark.parametrize(("name", "part"), [("pretrain", "train"), ("imagenet_knn", "val")])
+def test_what_was_computed_while_images_changed_is_nothing_to_go_on_from(
+    suite: Suite, tmp_path: Path, name: str, part: str
+) -> None:
+    """Put back, the images give the number that they would have given without a change."""
+    if name != "pretrain":
+        planned.pretend(planned.jobs(suite, tmp_path)["pretrain"], suite)
+    shutil.copytree(tmp_path / "images", tmp_path / "kept")
+    job = planned.jobs(suite, tmp_path)[name]
+    assert ran(job, suite, tmp_path, lambda *_: repaint(suite, part)).reason == "data-corrupt"
+    shutil.rmtree(tmp_path / "images")
+    (tmp_path / "kept").rename(tmp_path / "images")
+    assert planned.jobs(suite, tmp_path)[name].key == job.key
+    assert ran(job, suite, tmp_path).status == "ok"
+    assert job.folder is not None
+    left = {path.parent.name for path in (tmp_path / "features").glob("*/*/manifest.json")}
+    made = result.read(job.folder / "result.json")
+    shutil.rmtree(job.folder)
+    shutil.rmtree(tmp_path / "features", ignore_errors=True)
+    assert ran(job, suite, tmp_path).metrics == made.metrics
+    assert {path.parent.name for path in (tmp_path / "features").glob("*/*/manifest.json")} == left
+
+
+@pytest.mark.case(27)
+def test_images_that_come_to_lie_beside_those_of_a_job_are_none_of_its(suite: Suite, tmp_path: Path) -> None:
+    job = planned.jobs(suite, tmp_path)["pretrain"]
+    one = next((suite.data["imagenet"] / "train").rglob("*.png"))
+    assert ran(job, suite, tmp_path, lambda *_: shutil.copy(one, one.with_name("new.png"))).status == "ok"
 
 
 # A process counts what its parent held when it was forked, so a small one stands between.

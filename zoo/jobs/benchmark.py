@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,8 +25,8 @@ from zoo.plan.job import Job
 
 
 def run(job: Job, place: Place) -> Outcome:
-    """The outcome of a protocol on a model's weights.
-    Raises Fault where a frozen backbone was changed.
+    """The outcome of a protocol on a model's weights. Raises Fault where a frozen backbone was changed, or
+    the data are not those that were planned.
     """
     protocol, path, folder = job.protocol, job.weights, job.folder
     assert protocol is not None
@@ -34,6 +37,7 @@ def run(job: Job, place: Place) -> Outcome:
     backbone = backbone.to(place.device).to(memory_format=torch.channels_last)
     splits = {role: place.datasets.split(reference) for role, reference in protocol.data.items()}
     require_same_classes(splits)
+    place.datasets.require_planned(job.identity["data"], protocol)
     work = folder / "work"
     with files.explained(work):
         files.for_results(folder)
@@ -54,6 +58,8 @@ def run(job: Job, place: Place) -> Outcome:
     carry_out = protocol.load()
     with numerics(protocol.numerics):
         outcome = carry_out(task)
+    with _forgetting(work, place):
+        place.datasets.require_planned(job.identity["data"], protocol)
     if protocol.frozen and checkpoint.weights_hash(backbone.state_dict()) != checkpoint.describe(path).sha256:
         raise Fault(
             "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
@@ -68,3 +74,14 @@ def run(job: Job, place: Place) -> Outcome:
     if doubts := [*told, *alarms(protocol, backbone, splits, place.datasets, place.device)]:
         more["alarms"] = doubts
     return outcome._replace(facts={**outcome.facts, **more})
+
+
+@contextmanager
+def _forgetting(work: Path, place: Place) -> Iterator[None]:
+    """Where data changed on the way, what was computed of them is nothing to go on from."""
+    try:
+        yield
+    except Fault:
+        shutil.rmtree(work, ignore_errors=True)
+        place.store.forget_caches()
+        raise

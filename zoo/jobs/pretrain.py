@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome
+from pretrain.base.faults import Fault
 from pretrain.base.numerics import computes_bf16, numerics
 from pretrain.base.settings import plain
 from pretrain.data.split import Split
@@ -22,8 +23,8 @@ SHOWN = ("loss", "changed", "nmi_previous", "ami_previous")  # of the last line 
 
 
 def run(job: Job, place: Place) -> Outcome:
-    """Trains a model, or goes on where it was left; its last
-    figures, its card and the identity of its weights.
+    """Trains a model, or goes on where it was left; its last figures, its card and the identity of its
+    weights. Raises Fault where the images are not those that were planned.
     """
     assert isinstance(job.entry, Trained)
     assert job.folder is not None
@@ -32,11 +33,18 @@ def run(job: Job, place: Place) -> Outcome:
         place.report(0, 0, f"{WARNING}trains in fp32, since this device has no bf16")
     empty = Split("no images", Path(), (), None, ())
     split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
+    _require_planned(job, place)
     with (
         numerics("tf32" if recipe.precision == "tf32" else "fp32"),
         mirror.following(job.folder, job.label, plain(recipe), place.report) as report,
     ):
         path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, report)
+    try:
+        _require_planned(job, place)
+    except Fault:  # trained on both, it is nothing to go on from
+        (job.folder / "state.pt").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise
     card = model_card.card(job.entry.method, recipe, split, job.folder)
     metrics = job.folder / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
@@ -50,3 +58,9 @@ def run(job: Job, place: Place) -> Outcome:
     if "warning" in last:
         facts["alarms"] = [last["warning"]]
     return Outcome(scores, facts)
+
+
+def _require_planned(job: Job, place: Place) -> None:
+    assert job.identity is not None
+    if job.identity["data"] is not None:
+        place.datasets.require_split_planned(job.identity["data"], place.suite.pretrained_on)

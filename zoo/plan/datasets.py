@@ -42,6 +42,25 @@ class Datasets:
         self._read[reference] = found
         return found
 
+    def require_planned(self, data: Mapping[str, str], protocol: Protocol) -> None:
+        """Raises Fault (data-corrupt) where what a protocol reads, by role or data set, is not what the plan
+        says; hours may lie between the two.
+        """
+        for role, reference in protocol.data.items():
+            self.require_split_planned(data[role], reference)
+        again = Datasets(self.suite, self.fingerprints.memory)
+        for name in protocol.roots:
+            _require(data[name], again.tree(name, protocol).fingerprint, name, self.suite.folder(name))
+
+    def require_split_planned(self, planned: str, reference: Reference) -> None:
+        """Raises Fault (data-corrupt) where the images and labels of a split, as it was opened, are not those
+        of the plan; what came to lie beside them since is none of it.
+        """
+        split = self.split(reference)
+        _require(
+            planned, self.fingerprints.now(self._key(reference), of_split(split)), split.name, split.root
+        )
+
     def splits_read(self) -> list[tuple[Reference, DataIdentity | None]]:
         """Every split whose identity was asked for; None: it is not there, or faulty."""
         return list(self._read.items())
@@ -95,6 +114,12 @@ class Datasets:
         if isinstance(found, Fault):
             raise found
         return found
+
+
+def _require(planned: str, found: str, name: str, root: Path) -> None:
+    if found != planned:
+        said = f"{name} in {root} changed since this job was planned: expected {planned}, found {found}"
+        raise Fault("data-corrupt", f"{said}; run again, and leave it as it is until that has ended")
 
 
 def _one_each(split: Split) -> bool:
