@@ -132,6 +132,28 @@ def test_images_that_come_to_lie_beside_those_of_a_job_are_none_of_its(suite: Su
     assert ran(job, suite, tmp_path, lambda *_: shutil.copy(one, one.with_name("new.png"))).status == "ok"
 
 
+@pytest.mark.case(26)
+@pytest.mark.parametrize("late", [False, True], ids=["before the job", "while it computes"])
+def test_weights_that_are_written_over_after_the_plan_give_no_number(
+    suite: Suite, tmp_path: Path, late: bool
+) -> None:
+    """Neither under the planned key, nor by features of the old ones that are kept for the new."""
+    path = tmp_path / "latest.safetensors"
+    save(path, suite, 0)
+    request = planned.request(suite, tmp_path / "home", Given("mine", path))
+    job = {job.name: job for job in Planner(request).plan()}["imagenet_knn"]
+
+    def over(done: int, total: int, line: str) -> None:
+        save(path, suite, 1)
+
+    if not late:
+        over(0, 0, "")
+    record = ran(job, suite, tmp_path / "home", over if late else lambda *_: None)
+    assert (record.status, record.reason) == ("failed", "weights-mismatch")
+    assert "latest.safetensors changed since this job was planned" in (record.message or "")
+    assert not list((tmp_path / "home").glob("features/*/*/manifest.json"))
+
+
 # A process counts what its parent held when it was forked, so a small one stands between.
 MEASURED = """
 import resource, subprocess, sys

@@ -26,7 +26,7 @@ from zoo.plan.job import Job
 
 def run(job: Job, place: Place) -> Outcome:
     """The outcome of a protocol on a model's weights. Raises Fault where a frozen backbone was changed, or
-    the data are not those that were planned.
+    weights or data are not those that were planned.
     """
     protocol, path, folder = job.protocol, job.weights, job.folder
     assert protocol is not None
@@ -37,7 +37,7 @@ def run(job: Job, place: Place) -> Outcome:
     backbone = backbone.to(place.device).to(memory_format=torch.channels_last)
     splits = {role: place.datasets.split(reference) for role, reference in protocol.data.items()}
     require_same_classes(splits)
-    place.datasets.require_planned(job.identity["data"], protocol)
+    _require_planned(job, place)
     work = folder / "work"
     with files.explained(work):
         files.for_results(folder)
@@ -59,8 +59,8 @@ def run(job: Job, place: Place) -> Outcome:
     with numerics(protocol.numerics):
         outcome = carry_out(task)
     with _forgetting(work, place):
-        place.datasets.require_planned(job.identity["data"], protocol)
-    if protocol.frozen and checkpoint.weights_hash(backbone.state_dict()) != checkpoint.describe(path).sha256:
+        _require_planned(job, place)
+    if protocol.frozen and checkpoint.weights_hash(backbone.state_dict()) != job.identity["weights"]:
         raise Fault(
             "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
         )
@@ -76,9 +76,24 @@ def run(job: Job, place: Place) -> Outcome:
     return outcome._replace(facts={**outcome.facts, **more})
 
 
+def _require_planned(job: Job, place: Place) -> None:
+    """Raises Fault where the file of the weights, or the data, are not those that were planned."""
+    assert job.protocol is not None
+    assert job.weights is not None
+    assert job.identity is not None
+    planned, found = str(job.identity["weights"]), checkpoint.describe(job.weights).sha256
+    if found != planned:
+        said = f"{job.weights} changed since this job was planned: expected weights {planned[:12]}"
+        advice = "run again, with a copy of the file where something writes to it"
+        raise Fault("weights-mismatch", f"{said}, found {found[:12]}; {advice}")
+    place.datasets.require_planned(job.identity["data"], job.protocol)
+
+
 @contextmanager
 def _forgetting(work: Path, place: Place) -> Iterator[None]:
-    """Where data changed on the way, what was computed of them is nothing to go on from."""
+    """Where weights or data changed on the way, what was computed of them is nothing to go on from: features
+    may be kept as those of the new file.
+    """
     try:
         yield
     except Fault:
