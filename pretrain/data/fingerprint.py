@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +28,8 @@ from pretrain.data.split import Place, Split
 SAMPLE_ABOVE = 20_000  # images; reading ImageNet whole takes a quarter of an hour
 SAMPLE = 4_096
 READERS = 8  # threads; hashing releases the interpreter
+
+TICK_NS = 20_000_000  # by which the time of a file's change may lag behind the clock
 
 Stat = list[int]
 
@@ -96,8 +99,14 @@ class Fingerprints:
         known = _read(path)
         if known and (files_ := known["stats"]) and _stats(list(files_)) == list(files_.values()):
             return _identity(known)
+        began = time.time_ns()
         inventory = take()
         found, stats, contents = _hashed(inventory, known["contents"] if known else {})
+        written = (max(stats[str(path)][2:], default=0) for path in inventory.sources)
+        if (
+            max(written, default=0) > began - TICK_NS
+        ):  # perhaps after it was listed: the next look lists again
+            stats = {}
         body = {"data": key, "identity": vars(found), "stats": stats, "contents": contents}
         with suppress(Fault, OSError):  # a read-only folder: the next command hashes again
             files.write_text(path, json.dumps(body))

@@ -17,9 +17,11 @@ from benchmarks.contract import result
 from benchmarks.contract.result import Result
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.data.fingerprint import Fingerprints, Inventory, of_split
+from pretrain.data.split import from_folder
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
-from tests import planned
+from tests import planned, scenes
 from tests.faults import commands
 from zoo.jobs import benchmark, pretrain
 from zoo.jobs.place import Place, Report
@@ -130,6 +132,24 @@ def test_images_that_come_to_lie_beside_those_of_a_job_are_none_of_its(suite: Su
     job = planned.jobs(suite, tmp_path)["pretrain"]
     one = next((suite.data["imagenet"] / "train").rglob("*.png"))
     assert ran(job, suite, tmp_path, lambda *_: shutil.copy(one, one.with_name("new.png"))).status == "ok"
+
+
+@pytest.mark.case(27)
+def test_an_image_that_arrives_while_a_folder_is_listed_is_seen_by_the_next_look(tmp_path: Path) -> None:
+    """A copy that is still under way when the plan is made."""
+    folder, memory = scenes.folder(tmp_path / "images", per_class=2) / "train", Fingerprints(tmp_path / "m")
+
+    def listed(arrives: bool) -> Inventory:
+        found = of_split(from_folder("some", folder))
+        if arrives:
+            one = next(folder.rglob("*.png"))
+            shutil.copy(one, one.with_name("late.png"))
+        return found
+
+    before = memory.of("key", lambda: listed(True))
+    after = memory.of("key", lambda: listed(False))
+    assert after.images == before.images + 1
+    assert after.fingerprint != before.fingerprint
 
 
 @pytest.mark.case(26)
