@@ -114,10 +114,16 @@ class Fingerprints:
 
     def now(self, key: str, inventory: Inventory) -> str:
         """The fingerprint of an inventory as its files are at this moment, whatever else lies beside them by
-        now. What is remembered under `key` spares reading those that were not changed.
+        now. What is remembered under `key` spares reading those that were not changed, and is forgotten where
+        it says otherwise: another version of the reader may have listed other images.
         """
-        known = _read(self.memory / f"{identity.digest(key)}.json")
-        return _hashed(inventory, known["contents"] if known else {})[0].fingerprint
+        path = self.memory / f"{identity.digest(key)}.json"
+        known = _read(path)
+        found = _hashed(inventory, known["contents"] if known else {})[0].fingerprint
+        if known and known["identity"]["fingerprint"] != found:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        return found
 
     def contents(self, key: str) -> frozenset[str]:
         """Digests of the contents of the files under `key`, as they were when it was last looked at."""

@@ -17,6 +17,7 @@ from benchmarks.contract import result
 from benchmarks.contract.result import Result
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.data import split
 from pretrain.data.fingerprint import Fingerprints, Inventory, of_split
 from pretrain.data.split import from_folder
 from pretrain.nets import checkpoint
@@ -150,6 +151,20 @@ def test_an_image_that_arrives_while_a_folder_is_listed_is_seen_by_the_next_look
     after = memory.of("key", lambda: listed(False))
     assert after.images == before.images + 1
     assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.case(27)
+def test_what_an_older_reader_listed_is_forgotten_by_the_job_that_finds_other_images(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "val"):
+        one = next((suite.data["imagenet"] / part).rglob("*.png"))
+        shutil.copy(one, one.with_name("new.jfif"))
+    time.sleep(0.1)
+    job = planned.jobs(suite, tmp_path)["pretrain"]
+    monkeypatch.setattr(split, "IMAGE_ENDINGS", (*split.IMAGE_ENDINGS, ".jfif"))
+    assert ran(job, suite, tmp_path).reason == "data-corrupt"
+    assert ran(planned.jobs(suite, tmp_path)["pretrain"], suite, tmp_path).status == "ok"
 
 
 @pytest.mark.case(26)
