@@ -45,6 +45,24 @@ def test_a_file_is_converted_and_its_report_printed(
     assert read(tmp_path / "x.pth").sha256 == read(source).sha256
 
 
+def test_a_part_stays_one_in_a_file_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = trained("resnet18").state_dict()
+    gone = [name for name in whole if name.startswith("layer4.")]
+    torch.save({name: one for name, one in whole.items() if name not in gone} | {"layer4.9.x": torch.ones(1)},
+               tmp_path / "part.pth")  # fmt: skip
+    ours = tmp_path / "ours.safetensors"
+    convert(tmp_path / "part.pth", ours, "ours", Flags(allow_partial=0.5))
+    direct, again = read(tmp_path / "part.pth", Flags(allow_partial=0.5)).report, read(ours).report
+    assert (again.share, set(again.missing)) == (direct.share, set(direct.missing))
+    assert len(again.missing) > 20
+    verify(ours, Flags(), as_json=False)
+    assert f"{len(again.matched)} of 100 tensors matched" in capsys.readouterr().out
+    convert(ours, tmp_path / "twice.safetensors", "ours", Flags())
+    for one in (ours, tmp_path / "twice.safetensors"):
+        with pytest.raises(Fault, match="of the backbone was in the file, and torchvision cannot say so"):
+            convert(one, tmp_path / "x.pth", "torchvision", Flags())
+
+
 def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     source = kept("plain", trained("resnet20").state_dict(), tmp_path)
     before = source.read_bytes()
@@ -172,6 +190,8 @@ def test_options_of_the_command_line_become_flags() -> None:
         {"mean": "a,b"},
         {"mean": "1,2"},
         {"std": "0,0,0"},
+        {"mean": "123.675,116.28,103.53"},
+        {"std": "58.395,57.12,57.375"},
         {"stride": "2"},
         {"allow_partial": 0.0},
     ):

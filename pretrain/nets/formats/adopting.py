@@ -80,7 +80,8 @@ def origin(loaded: Loaded, name: str, source: str, flags: Flags) -> dict[str, An
         said["warnings"] = _short(report.warnings)
     if report.share < 1:
         said["share"] = round(report.share, 6)
-        said["missing"] = _short((*report.missing, *report.wrong))
+        said["missing"] = [name[: checkpoint.LONGEST] for name in (*report.missing, *report.wrong)]
+        said["unexpected"] = [name[: checkpoint.LONGEST] for name in report.unexpected]
     return said
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pretrain.base.faults import Fault
 from pretrain.base.settings import AbovePositive, Share, plain, settings
@@ -23,6 +23,17 @@ ANY = "*"  # a dict of any name
 Stride = Literal["3x3", "1x1"]
 Order = Literal["rgb", "bgr"]
 Triple = tuple[float, float, float]
+Spread = tuple[AbovePositive, AbovePositive, AbovePositive]
+
+
+def _of_unit(values: Triple) -> Triple:
+    if max(values) > 2:
+        raise ValueError(
+            "is for pixels in [0, 1]; divide what is for pixels to 255 by 255, mean and std alike"
+        )
+    return values
+
+
 Word = Annotated[str, Field(max_length=100, pattern=r"^[\x21-\x7e]*$")]
 
 
@@ -41,8 +52,8 @@ class Flags:
     arch: Word | None = None
     stride: Stride | None = None
     order: Order | None = None
-    mean: Triple | None = None
-    std: tuple[AbovePositive, AbovePositive, AbovePositive] | None = None
+    mean: Annotated[Triple, AfterValidator(_of_unit)] | None = None
+    std: Annotated[Spread, AfterValidator(_of_unit)] | None = None
     size: Side | None = None
     resize: Side | None = None
     allow_partial: Share = 1.0

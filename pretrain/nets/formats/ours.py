@@ -64,13 +64,26 @@ def _header(path: Path) -> dict[str, str]:
 
 
 def read_ours(path: Path, flags: Flags) -> Loaded:
-    """A file of this zoo, verified. Raises Fault where it is damaged, or told otherwise than it says."""
+    """A file of this zoo, verified; one that was made of a part of a backbone is still that part.
+
+    Raises Fault where it is damaged, or told otherwise than it says.
+    """
     from pretrain.nets.formats import sanity
 
     no_flags(path, flags)
     meta, net = checkpoint.describe(path), checkpoint.load(path)
-    names = tuple(name for name in net.state_dict() if not name.endswith("num_batches_tracked"))
-    report = Report(OURS, "", "", len(names), names, warnings=tuple(sanity.warnings(net)))
+    names = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
+    lacking = meta.origin.get("missing", []) if "share" in meta.origin else []
+    report = Report(
+        OURS,
+        "",
+        "",
+        len(names),
+        matched=tuple(name for name in names if name not in lacking),
+        missing=tuple(map(str, lacking)),
+        unexpected=tuple(map(str, meta.origin.get("unexpected", []))),
+        warnings=tuple(sanity.warnings(net)),
+    )
     return Loaded(net, meta.arch, meta.input, report, meta.sha256)
 
 
