@@ -14,6 +14,7 @@ import pytest
 
 from pretrain.base.faults import Fault
 from tests.weights_server import BODY, HASH, QUICK, Server, served
+from zoo.clusters.model import find
 from zoo.weights.source import local
 from zoo.weights.transfer import Patience
 
@@ -162,3 +163,12 @@ def test_two_downloads_of_one_file_share_it(server: Server, tmp_path: Path) -> N
     said = [one.communicate()[0] for one in started]
     assert said[0] == said[1] != b""
     assert len(server.asked) == 1
+
+
+def test_whatever_takes_a_model_takes_its_address(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(Fault, match=r"cache/.*/net\.pth: its first bytes are 00 01 02"):
+        find(server.at("whole/net.pth"), tmp_path)
+    assert server.asked

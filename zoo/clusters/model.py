@@ -13,6 +13,7 @@ from pretrain.nets import checkpoint
 from pretrain.nets.formats.ours import is_ours
 from zoo.plan.counted import of_suite
 from zoo.store import GIVEN, WEIGHTS, Store
+from zoo.weights.source import local
 
 if TYPE_CHECKING:
     from pretrain.nets.backbone import Backbone
@@ -42,11 +43,11 @@ def find(model: str | Path, home: Path, seed: int = 0, suite: str = "demo") -> M
 
 
 def weights(model: str | Path, home: Path, seed: int = 0, suite: str = "demo") -> Path:
-    """The file of a model: itself where it is one, else that of a pretraining of this name and seed in a
-    folder of results: the one that the suite plans, or else the newest. Raises Fault (data-missing,
-    bad-config) where there is none.
+    """The file of a model: itself where it is one or has an address, else that of a pretraining of this name
+    and seed in a folder of results: the one that the suite plans, or else the newest. Raises Fault
+    (data-missing, bad-config) where there is none, and as `source.local` does.
     """
-    path = Path(model)
+    path = local(model)
     if path.is_file():
         return path
     store, name = Store(home), str(model)

@@ -7,7 +7,6 @@ from pathlib import Path
 from pretrain.nets.backbone import Backbone
 from zoo.clusters.model import opened, weights
 from zoo.suites import builtin
-from zoo.weights.source import local
 
 
 def load(
@@ -26,4 +25,4 @@ def load(
             that can be read.
     """
     place = builtin.home(suite, None if home is None else Path(home))
-    return opened(weights(local(path_or_name), place, seed, suite))[0]
+    return opened(weights(path_or_name, place, seed, suite))[0]
