@@ -38,7 +38,7 @@ def current(records: Kept, planned: Set[Path] = frozenset()) -> list[tuple[Path,
     the seed that it was trained with; of a model whose weights were given, those of its newest record.
     """
     newest = _newest(((path, r) for path, r in records if r.protocol.get("name") == PRETRAIN), planned)
-    weights = {_model(r): w for _, r in newest if (w := weights_left(r))}
+    weights = {_model(r): w for _, r in newest if (w := _behind(r.facts.get("weights")))}
     rest = [(path, r) for path, r in records if r.protocol.get("name") != PRETRAIN]
     weights = _given(r for _, r in rest) | weights
     return [*newest, *_newest(((path, r) for path, r in rest if _fits(r, weights.get(_model(r)))), planned)]
@@ -80,14 +80,21 @@ def _given(records: Iterable[Result]) -> dict[tuple[str, int], str]:
     """
     mine = [r for r in records if r.model.get("method") == GIVEN and r.identity.get("weights")]
     ordered = sorted(mine, key=lambda record: record.time.get("end", ""))
-    newest = {str(r.model.get("name", "")): str(r.identity["weights"]) for r in ordered}
+    newest = {str(r.model.get("name", "")): _behind(r.identity) for r in ordered}
     return {_model(r): newest[str(r.model.get("name", ""))] for r in mine}
+
+
+def _behind(said: object) -> str:
+    """Digest of what of the weights decides a number, the preprocessing too; '' where nothing is known."""
+    if not isinstance(said, dict) or not said.get("weights"):
+        return ""
+    return digest([said.get(part) for part in ("weights", "arch", "input")])
 
 
 def _fits(record: Result, weights: str | None) -> bool:
     """Whether a benchmark is of these weights; a failed one need not have known any."""
-    mine = record.identity.get("weights")
-    return weights is None or mine is None or mine == weights
+    mine = _behind(record.identity)
+    return weights is None or not mine or mine == weights
 
 
 def records(folder: Path | str) -> pandas.DataFrame:

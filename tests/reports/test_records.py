@@ -78,15 +78,22 @@ def test_a_failed_evaluation_is_told_with_both_seeds(crossed: Path) -> None:
     assert measured(found(crossed)).failed == {("odc", "clustering"): "seed 0 evaluation 1 failed: nan: no"}
 
 
-@pytest.fixture
-def replaced(tmp_path: Path) -> Path:
-    """A home of a given model with k-NN and SVM of one file, and then k-NN of another of the same name."""
+@pytest.fixture(params=[{"weights": "b"}, {"weights": "a", "input": {"mean": 0.5}}], ids=["file", "input"])
+def replaced(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A home of a given model with k-NN and SVM of one file, and then k-NN of another of the same name, or of
+    the same behind another preprocessing.
+    """
+    first, other = {"weights": "a", "input": {"mean": 0.4}}, request.param
     given = {"name": "mine", "method": "given", "recipe": "given", "config": "given", "seed": 0}
-    for name, weights, at in (("imagenet_knn", "a", 1), ("voc07_svm", "a", 2), ("imagenet_knn", "b", 3)):
-        identity = {"weights": weights, "data": {"val": "aaaa"}, "seed": 0, **SMALL[name].rule()}
+    for name, weights, at in (
+        ("imagenet_knn", first, 1),
+        ("voc07_svm", first, 2),
+        ("imagenet_knn", other, 3),
+    ):
+        identity = {**weights, "data": {"val": "aaaa"}, "seed": 0, **SMALL[name].rule()}
         scores = {column.score: 50.0 + at for column in SMALL[name].columns if column.show == "value"}
         end = {"start": "", "end": f"2026-01-0{at}"}
-        benchmark(tmp_path, SMALL[name], scores, given, identity=identity, at=weights, time=end)
+        benchmark(tmp_path, SMALL[name], scores, given, identity=identity, at=str(at), time=end)
     return tmp_path
 
 
@@ -94,7 +101,7 @@ def test_numbers_of_another_file_of_the_same_name_are_stale(replaced: Path) -> N
     (row,) = view(replaced, SMALL).rows
     knn, svm = row.found("imagenet_knn"), row.found("voc07_svm")
     assert not isinstance(knn, Missing)
-    assert [record.identity["weights"] for _, record in knn] == ["b"]
+    assert [score.value for _, record in knn for score in record.metrics][:1] == [53.0]
     assert isinstance(svm, Missing)
     assert svm.word == "stale"
 
@@ -107,7 +114,7 @@ def test_the_gate_says_what_is_stale(replaced: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_number_that_became_stale_is_missing_with_the_reason(replaced: Path) -> None:
-    newest = replaced / "results" / "odd" / "imagenet_knn" / "0b" / "result.json"
+    newest = replaced / "results" / "odd" / "imagenet_knn" / "03" / "result.json"
     record = read(newest)
     newest.unlink()
     before = accept(replaced / "baseline.json", measured(found(replaced)))
