@@ -36,7 +36,7 @@ def _model(row: Row, places: Places, records: dict[str, Kept]) -> dict[str, Any]
         "config": printable(row.config, NAME),
         "epochs": str(known.get("epochs") or "–"),
         "parameters": count if isinstance(count, int) else None,
-        "seeds": len({record.seed for _, record in kept}),
+        "seeds": len({record.trained for _, record in kept}),
         "count": len(kept),
         "failed": sum(isinstance(one, Missing) and one.word == "failed" for one in row.records.values()),
     }

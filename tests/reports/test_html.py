@@ -246,6 +246,16 @@ def test_bars_show_every_class_the_best_first(tmp_path: Path) -> None:
     assert "<bdi>odd</bdi>" not in text
 
 
+def test_a_seed_is_one_of_training(tmp_path: Path) -> None:
+    for trained, seed in ((0, 0), (0, 1), (1, 0)):
+        model = {"name": "odc", "method": "odc", "recipe": "odc", "config": "c", "seed": trained}
+        benchmark(tmp_path, KNN, {"k20_top1": 50.0}, model, seed=seed, at=f"-{trained}")
+    text = (site(tmp_path) / "index.html").read_text()
+    row = text[text.index('<a href="models/odc.html">') :]
+    assert '<td class="num">2</td><td class="num"><a' in row
+    assert ">3</a>" in row
+
+
 def test_curves_are_means_over_seeds_with_their_range(tmp_path: Path) -> None:
     for seed, losses in ((0, (4.0, 2.0, 1.0)), (1, (6.0, 4.0))):
         pretraining(tmp_path, "odc", seed=seed)
