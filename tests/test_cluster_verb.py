@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -164,6 +166,23 @@ def test_a_name_that_a_list_cannot_say_is_told_before_anything_is_computed(
     with pytest.raises(Fault, match=r"two\\nlines.png' holds a line end, .*; rename it, or take parquet"):
         zoo("embed", model, folder, "--out", tmp_path / "f.npy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "photos"]
+
+
+def test_an_image_that_was_replaced_is_read_again_whatever_its_size_and_time_say(
+    model: Path, images: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "some"
+    shutil.copytree(images / "train" / "class0", folder)
+    zoo("embed", model, folder, "--out", tmp_path / "f.npy")
+    before, stat = np.load(tmp_path / "f.npy"), (folder / "000.png").stat()
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(picture, "png")
+    (folder / "000.png").write_bytes(picture.getvalue().ljust(stat.st_size, b"\0"))
+    os.utime(folder / "000.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    zoo("embed", model, folder, "--out", tmp_path / "f.npy")
+    after = np.load(tmp_path / "f.npy")
+    assert not np.array_equal(before[0], after[0])
+    assert np.array_equal(before[1:], after[1:])
 
 
 def test_features_as_parquet(model: Path, images: Path, tmp_path: Path) -> None:

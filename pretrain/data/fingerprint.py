@@ -146,16 +146,16 @@ def _hashed(
     paths = [str(path) for path in (*inventory.texts, *images)]
     files_ = list(dict.fromkeys([*map(str, inventory.sources), *(str(at[path].path) for path in paths)]))
     stats = dict(zip(files_, _stats(files_), strict=True))
-    state = {path: stats[str(at[path].path)] for path in paths}
-    missing = [path for path in paths if not state[path]]
+    states = {path: stats[str(at[path].path)] for path in paths}
+    missing = [path for path in paths if not states[path]]
     if missing:
         said = f"{len(missing)} of the files that {inventory.name} names are not there, first {missing[0]}"
         raise Fault("data-missing", f"{said}; restore the files or the list")
-    contents = {path: known[path] for path in paths if path in known and known[path][0] == state[path]}
+    contents = {path: known[path] for path in paths if path in known and known[path][0] == states[path]}
     new = [path for path in paths if path not in contents]
     with ThreadPoolExecutor(READERS) as pool:
         shas = pool.map(_sha, [at[path] for path in new])
-        contents |= {path: [state[path], sha] for path, sha in zip(new, shas, strict=True)}
+        contents |= {path: [states[path], sha] for path, sha in zip(new, shas, strict=True)}
     relative = [[os.path.relpath(path, inventory.root), contents[path][1]] for path in paths]
     fingerprint = identity.digest([inventory.more, len(inventory.images), relative])
     counts = (len(inventory.images), inventory.classes, len(images))
@@ -163,10 +163,10 @@ def _hashed(
 
 
 def _stats(paths: Sequence[str]) -> list[Stat]:
-    return [_stat(path) for path in paths]
+    return [state(path) for path in paths]
 
 
-def _stat(path: str) -> Stat:
+def state(path: str) -> Stat:
     """What tells that a file or folder was not changed; empty where there is none."""
     try:
         found = os.stat(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from pretrain.base.faults import Fault, Reason
 from pretrain.base.identity import digest, shortened
 from pretrain.base.numerics import numerics
 from pretrain.data import image
+from pretrain.data.fingerprint import state
 from pretrain.data.loader import Loader, open_loader
 from pretrain.data.split import Split, from_folder, require
 from pretrain.data.view import centre_view
@@ -118,14 +118,11 @@ class Reading:
         return growing
 
     def _identity(self) -> str:
-        """Of weights, images and arithmetic: files count by name, size and time of their last change."""
+        """Of weights, images and arithmetic: files count by name and state."""
         listed = hashlib.sha256()
         for i, name in enumerate(self.split.files):
-            path = self.split.path(i)
-            stat = os.stat(path) if path.exists() else None
-            listed.update(
-                f"{name}\0{stat and (stat.st_size, stat.st_mtime_ns)}\n".encode(errors="surrogateescape")
-            )
+            now = state(str(self.split.path(i)))
+            listed.update(f"{name}\0{now}\n".encode(errors="surrogateescape"))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         what = [self.model.identity, self.what, self.dtype, self.skip_bad, torch.__version__, device]
         return digest([*what, BATCH, shortened(listed)])
