@@ -180,5 +180,7 @@ def test_settings_can_be_given_a_name_and_found_again_under_it(suite: Suite, tmp
     assert "2 more changed" in found.recipe.config
     with pytest.raises(Fault, match="'odc' is a model that the zoo trains"):
         models.entries(own, Store(tmp_path), ["odc"], alias="odc")
+    with pytest.raises(Fault, match="--as: 'all' means every method"):
+        models.entries(own, Store(tmp_path), ["odc"], alias="all")
     with pytest.raises(Fault, match="--as names one model"):
         models.entries(own, Store(tmp_path), ["odc", "random"], alias="both")

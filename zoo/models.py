@@ -105,6 +105,8 @@ def _free(suite: Suite, name: str, option: str) -> str:
     """The name, if it can be a folder and is nobody's. Raises Fault otherwise."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", name):
         raise Fault("bad-config", f"model name {name!r} must be 1-80 letters, digits, '.', '_' or '-'")
+    if name == ALL:
+        raise Fault("bad-config", f"{option}: '{ALL}' means every method; name yours otherwise")
     if name in suite.models():
         raise Fault("bad-config", f"{option}: '{name}' is a model that the zoo trains; name yours otherwise")
     return name
