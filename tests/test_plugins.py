@@ -123,6 +123,8 @@ RECIPES, PROTOCOL = "methods/rotnet/recipes.py", "protocols/centroid/protocol.py
         (RECIPES, "rotnet_demo", "swav", "rotnet and swav both have a model called 'swav'"),
         (RECIPES, "TITLE", "NAME", "recipes.py declares no TITLE; expected TITLE, SUMMARY, PAPER"),
         (PROTOCOL, "DEMO = ", "", "protocol.py declares no DEMO; expected PAPER, DEMO, SMOKE"),
+        (RECIPES, "TITLE = ", "TITLE = (", "rotnet/recipes.py, line "),
+        (PROTOCOL, "PAPER = ", "import nowhere\nPAPER = ", "No module named 'nowhere' ("),
     ],
 )
 def test_what_a_plugin_lacks_or_takes_from_the_zoo_is_one_sentence(
@@ -134,6 +136,17 @@ def test_what_a_plugin_lacks_or_takes_from_the_zoo_is_one_sentence(
     assert done.returncode == 2
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_score_that_no_column_shows_is_a_fault(plugins: Path) -> None:
+    scenes.folder(plugins / "images", per_class=8)
+    (plugins / "own.toml").write_text(SUITE)
+    path = plugins / "mine" / "protocols" / "centroid" / "run.py"
+    path.write_text(path.read_text().replace('"top1"', '"top-1"'))
+    done = zoo(plugins, "run", "raw_pixels", "--benchmarks", "imagenet_centroid", "--suite", "own.toml")
+    assert done.returncode == 1
+    assert "run.py gives top-1, columns show top1; name the scores alike" in done.stderr
 
 
 def test_a_plugin_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

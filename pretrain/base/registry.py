@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import traceback
 from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
@@ -22,8 +23,10 @@ PLUGINS = "ZOO_PLUGINS"
 GROUP = "zoo.plugins"
 
 
-def names(package: str) -> list[str]:
-    """Names of the entries of a package, sorted. Raises Fault where two folders hold entries of one name."""
+def names(package: str) -> dict[str, str]:
+    """Names of the entries of a package, sorted, with the folders that hold them. Raises Fault where two hold
+    entries of one name.
+    """
     found: dict[str, str] = {}
     for folder in _opened(package).__path__:
         for name in filter(None, map(_entry, Path(folder).iterdir())):
@@ -31,7 +34,7 @@ def names(package: str) -> list[str]:
                 said = f"'{name}' is both in {found[name]} and in {folder}; rename one of them"
                 raise Fault("bad-config", f"plugins: {said}")
             found[name] = folder
-    return sorted(found)
+    return dict(sorted(found.items()))
 
 
 def _entry(path: Path) -> str:
@@ -44,16 +47,32 @@ def _entry(path: Path) -> str:
 def load(package: str, name: str, part: str = "", declares: Sequence[str] = ()) -> ModuleType:
     """The module of that name, or a part of the entry that is a folder.
 
-    declares: names that it must have. Raises Fault naming the nearest entries, or the names that it lacks.
+    declares: names that it must have. Raises Fault naming the nearest entries, the names that it lacks, or
+    why it cannot be imported.
     """
     known = names(package)
     if name not in known:
         raise unknown(package.rsplit(".", 1)[-1].rstrip("s"), name, known)
-    module = importlib.import_module(".".join(filter(None, (package, name, part))))
+    module = _imported(".".join(filter(None, (package, name, part))), known[name])
     if lacking := [one for one in declares if not hasattr(module, one)]:
         said = f"{module.__file__} declares no {', '.join(lacking)}; expected {', '.join(declares)}"
         raise Fault("bad-config", f"{said} (CONTRIBUTING.md has an example)")
     return module
+
+
+def _imported(module: str, folder: str) -> ModuleType:
+    """The module. Raises Fault where it is not in the folder, or its code fails."""
+    try:
+        return importlib.import_module(module)
+    except Fault:
+        raise
+    except SyntaxError as error:
+        raise Fault("bad-config", f"{error.filename}, line {error.lineno}: {error.msg}; mend it") from None
+    except Exception as error:
+        own = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(folder)]
+        place = f"{own[-1].filename}, line {own[-1].lineno}" if own else folder
+        said = f"{module} cannot be imported: {type(error).__name__}: {error}"
+        raise Fault("bad-config", f"{said} ({place})") from error
 
 
 @cache

@@ -38,7 +38,7 @@ class DataSet:
 
 def names() -> list[str]:
     """Names of all data sets."""
-    return registry.names(PACKAGE)
+    return list(registry.names(PACKAGE))
 
 
 def find(name: str) -> DataSet:

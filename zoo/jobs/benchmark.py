@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from benchmarks.contract import pictures
+from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.task import Outcome, Task
 from benchmarks.mm.bridge import keep
 from benchmarks.pictures.kept import take
@@ -64,6 +65,8 @@ def run(job: Job, place: Place) -> Outcome:
         raise Fault(
             "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
         )
+    if dist.rank() == 0:
+        _require_shown(protocol, outcome)
     dist.barrier()
     if dist.rank() == 0:
         take(work, folder, (pictures.FOLDER, keep.FOLDER))
@@ -87,6 +90,14 @@ def _require_planned(job: Job, place: Place) -> None:
         advice = "run again, with a copy of the file where something writes to it"
         raise Fault("weights-mismatch", f"{said}, found {found[:12]}; {advice}")
     place.datasets.require_planned(job.identity["data"], job.protocol)
+
+
+def _require_shown(protocol: Protocol, outcome: Outcome) -> None:
+    """Raises Fault where no column of the protocol's table shows any of what it found."""
+    given = {*(score.name for score in outcome.scores), *outcome.missing}
+    if given.isdisjoint(shown := [column.score for column in protocol.columns]):
+        said = f"run.py gives {', '.join(sorted(given)) or 'no score'}, columns show {', '.join(shown)}"
+        raise Fault("internal", f"protocol {protocol.name}: {said}; name the scores alike")
 
 
 @contextmanager

@@ -114,7 +114,7 @@ class Suite:
 
     def methods(self) -> list[str]:
         """Every method, the one to train and those to compare with."""
-        return registry.names(METHODS)
+        return list(registry.names(METHODS))
 
     def catalogue(self) -> dict[str, Protocol]:
         """The protocols of this suite by name, with its settings."""
