@@ -40,6 +40,7 @@ def _require_same_numbers(split: Split, train: Split) -> None:
         said = f"labels up to {len(split.classes) - 1}, {train.name} only up to {len(train.classes) - 1}"
         raise Fault("data-corrupt", f"{split.name} has {said}; use lists of the same classes")
     if split.numbered and train.numbered:
+        _require_same_folders(split, train)
         return
     listed, named = (split, train) if split.numbered else (train, split)
     seen = _folders_in_place(listed, named)
@@ -47,6 +48,25 @@ def _require_same_numbers(split: Split, train: Split) -> None:
         said = f"{split.name} ({split.root}) has {len(split.classes)} class folders, numbered in their order"
         expected = f"expected the {len(train.classes)} of {train.sources[0]}"
         raise Fault("data-corrupt", f"{said}, {expected}; complete them, or list {split.name}, too")
+
+
+def _require_same_folders(split: Split, train: Split) -> None:
+    """Raises Fault where two lists give a class folder two numbers."""
+    found, expected = _numbers(split), _numbers(train)
+    for folder in sorted(set(found) & set(expected)):
+        if found[folder] != expected[folder]:
+            said = f"{split.sources[0]} gives images in '{folder}' the label {found[folder]}, "
+            said += f"{train.sources[0]} gives {expected[folder]}"
+            raise Fault("data-corrupt", f"{said}; number the classes of both lists alike")
+
+
+def _numbers(listed: Split) -> dict[str, int]:
+    """The label of every folder that images lie in, by its name; empty where folders are not classes."""
+    assert listed.labels is not None
+    folders = [file.rpartition("/")[0].rpartition("/")[2] for file in listed.files]
+    pairs = set(zip(folders, listed.labels.tolist(), strict=True))
+    alone = len(pairs) == len({folder for folder, _ in pairs}) == len({label for _, label in pairs})
+    return dict(pairs) if alone and len(pairs) > 1 else {}
 
 
 def _folders_in_place(listed: Split, named: Split) -> set[str]:

@@ -104,6 +104,17 @@ def test_a_list_that_numbers_class_folders_in_its_own_order_needs_a_list_beside_
     compare(tmp_path)
 
 
+def test_two_lists_that_number_class_folders_otherwise_are_refused(tmp_path: Path) -> None:
+    folders(tmp_path, "train", "a", "b", "c")
+    folders(tmp_path, "val", "a", "b", "c")
+    write(tmp_path, "train", "a/1.png 2", "b/1.png 0", "c/1.png 1")
+    write(tmp_path, "val", "./a/1.png 2", "b/1.png 1")
+    with pytest.raises(Fault, match=r"val.txt gives images in 'b' the label 1, .*train.txt gives 0; number"):
+        compare(tmp_path)
+    write(tmp_path, "val", "a/1.png 0", "a/1.png 1", "b/1.png 2")  # its folders are no classes
+    compare(tmp_path)
+
+
 def test_a_list_that_numbers_class_folders_in_their_order_goes_with_them(tmp_path: Path) -> None:
     folders(tmp_path, "train", "a", "b", "c")
     folders(tmp_path, "val", "a", "b")
