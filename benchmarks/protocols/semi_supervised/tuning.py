@@ -24,6 +24,7 @@ from benchmarks.contract.task import Task
 from benchmarks.features import channels_last
 from benchmarks.solvers.heads import hits
 from pretrain.base import files
+from pretrain.base.faults import Fault
 from pretrain.base.numerics import autocast
 from pretrain.data.loader import open_loader
 from pretrain.data.view import centre_view, sized
@@ -167,8 +168,7 @@ def _train(task: Task, tunings: Sequence[Tuning], said: Callable[[str], None]) -
     given, saved = task.backbone.input, time.monotonic()
     loader = open_loader(train, [sized(settings.view, given)], given, task.seed, task.device)
     y = torch.from_numpy(train.labels).to(task.device)
-    alone = len(fit) % settings.batch_size == 1 < len(fit)
-    left_over = 1 if alone and not trains_on_one(tunings[0].net, given.size) else 0
+    left_over = _left_over(task, tunings[0].net, len(fit))
     for epoch in range(min(tuning.epoch for tuning in tunings), settings.epochs):
         due = [tuning for tuning in tunings if tuning.epoch == epoch and bool(tuning.finite)]
         for tuning in due:
@@ -187,6 +187,22 @@ def _train(task: Task, tunings: Sequence[Tuning], said: Callable[[str], None]) -
                 tuning.save()
             saved = time.monotonic()
         said(f"{tunings[0].trial.kind}, {len(due)} settings at once: epoch {epoch + 1}/{settings.epochs}")
+
+
+def _left_over(task: Task, net: nn.Module, images: int) -> int:
+    """The size of batches that are not trained on: 1 where the last has one image without a variance, else 0.
+
+    Raises Fault where every batch is like that.
+    """
+    batch_size, size = task.protocol.settings.batch_size, task.backbone.input.size
+    if 1 not in {images % batch_size, batch_size} or trains_on_one(net, size):
+        return 0
+    if min(images, batch_size) == 1:
+        said = f"batches of one image have no variance where the last map of {size} px is one pixel"
+        raise Fault(
+            "bad-config", f"{task.protocol.name}: {said}; take a batch_size of 2 or more and 2 images"
+        )
+    return 1
 
 
 def trains_on_one(net: nn.Module, size: int) -> bool:
