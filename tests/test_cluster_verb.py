@@ -141,7 +141,7 @@ def test_bad_images_are_left_out_and_listed(
     assert len(found) == 17
     assert "train/class1/001.png" not in {row["file"] for row in found}
     assert (tmp_path / "a.csv.bad.txt").read_bytes() == os.fsencode(f"{bad}\n")
-    assert "1 images that cannot be read" in capsys.readouterr().err
+    assert "1 of 18 images, which cannot be read" in capsys.readouterr().err
 
 
 def test_features_of_good_images_stand_beside_their_names(model: Path, spoilt: Path, tmp_path: Path) -> None:
