@@ -170,6 +170,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
         seen.add((stat.st_dev, stat.st_ino))
         if NOT_DATA in names and folder != os.fspath(root):  # the root itself was asked for
             inner.clear()
+            yield Path(folder), []  # looked into: what marks it may go
             continue
         inner[:] = sorted(name for name in inner if not _hidden(name))
         yield Path(folder), sorted(name for name in names if not _hidden(name))

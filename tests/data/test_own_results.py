@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 
 from pretrain.base import files
 from pretrain.base.faults import Fault
+from pretrain.data.fingerprint import Fingerprints, of_split
 from pretrain.data.split import from_folder
 from tests import scenes
 from zoo.clusters import sheets
@@ -33,6 +36,21 @@ def test_a_folder_of_results_is_passed_by_unless_it_is_asked_for(tmp_path: Path)
     put(tmp_path / "runs" / "a" / "below" / "4.png")
     assert from_folder("x", tmp_path).files == ("1.png", "runs/2.png")
     assert from_folder("x", tmp_path / "runs" / "a").files == ("3.png", "below/4.png")
+
+
+def test_a_folder_that_is_no_longer_marked_is_noticed(tmp_path: Path) -> None:
+    put(tmp_path / "images" / "1.png")
+    put(tmp_path / "images" / "more" / "2.png")
+    files.for_results(tmp_path / "images" / "more")
+    time.sleep(0.1)  # what changed just before it was listed is looked at again anyway
+
+    def images() -> int:
+        take = partial(from_folder, "x", tmp_path / "images")
+        return Fingerprints(tmp_path / "memory").of("x", lambda: of_split(take())).images
+
+    assert images() == 1
+    (tmp_path / "images" / "more" / files.NOT_DATA).unlink()
+    assert images() == 2
 
 
 @pytest.mark.slow

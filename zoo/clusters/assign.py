@@ -182,4 +182,7 @@ def _say_bad(asked: Asked, names: tuple[str, ...], bad: dict[int, str]) -> None:
     for i in sorted(bad)[:SHOWN]:
         print(f"left out: {bad[i]}", file=sys.stderr)
     if place is not None:
-        print(f"left out: {len(bad)} of {len(names)} images, which cannot be read; listed in {place}", file=sys.stderr)
+        print(
+            f"left out: {len(bad)} of {len(names)} images, which cannot be read; listed in {place}",
+            file=sys.stderr,
+        )
