@@ -14,6 +14,7 @@ import torch
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.worker import main as worker
 from benchmarks.mm.worker import ops
+from pretrain.base import cores
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed
 from tests import mm_jobs
@@ -48,6 +49,20 @@ def test_faults_of_data_reach_the_parent(weights: Path, data: Path, tmp_path: Pa
     told = json.loads((tmp_path / "fault.json").read_text())
     assert told["reason"] == "data-corrupt"
     assert "6 of 6 masks hold ids [1], expected 0 to 0 or 255" in told["message"]
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("1", 1), ("", min(2, cores.runnable()))])
+def test_two_threads_never_share_a_core(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, threads: int
+) -> None:
+    from benchmarks.mm.bridge import job as jobs
+
+    monkeypatch.setenv(cores.VARIABLE, asked)
+    body = job(weights, data, tmp_path, "masks")
+    jobs.write(tmp_path / "job.json", changed(body, settings=changed(body.settings, classes=1)))
+    torch.set_num_threads(3)
+    assert worker.main(tmp_path / "job.json") == 1
+    assert torch.get_num_threads() == threads
 
 
 def emptied(root: Path, name: str) -> Path:
