@@ -43,6 +43,7 @@ def test_at_80_columns_no_number_is_cut(
 def test_a_busy_machine_is_said_unless_threads_were_chosen() -> None:
     from zoo.run import crowded
 
-    assert "8 processes are at work on 2 cores: OMP_NUM_THREADS=1" in crowded(8.2, 2, {})
+    assert "8 processes are at work on 2 cores: ZOO_CORES=1" in crowded(8.2, 2, {})
     assert crowded(1.5, 2, {}) == ""
     assert crowded(8.2, 2, {"OMP_NUM_THREADS": "2"}) == ""
+    assert crowded(8.2, 2, {"ZOO_CORES": "1"}) == ""

@@ -196,9 +196,9 @@ def crowded(load: float, there: int, environment: Mapping[str, str]) -> str:
     Threads that wait for one another stand still while one of them waits for a core: with two threads on two
     cores that four others use, training was 30 times slower than with one.
     """
-    if load < there or cores.THREADS in environment:
+    if load < there or {cores.THREADS, cores.VARIABLE} & set(environment):
         return ""
-    said = f"{load:.0f} processes are at work on {there} cores: {cores.THREADS}=1 may be many times faster"
+    said = f"{load:.0f} processes are at work on {there} cores: {cores.VARIABLE}=1 may be many times faster"
     return f"{said} (training with another number of threads gives other digits)"
 
 
