@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain.base import cores as known
 from pretrain.data import dataset, loader, workers
 from pretrain.data.loader import Batch, Images, Loader
 from pretrain.data.split import Split
@@ -50,6 +51,8 @@ def test_workers_are_this_process_share_of_the_cores_it_may_use(
     cores: int, ranks: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setattr(known, "quota", lambda: None)
+    monkeypatch.delenv(known.VARIABLE, raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
     assert workers.count() == expected
 
