@@ -102,7 +102,7 @@ class Fingerprints:
         began = time.time_ns()
         inventory = take()
         found, stats, contents = _hashed(inventory, known["contents"] if known else {})
-        written = (max(stats[str(path)][2:], default=0) for path in inventory.sources)
+        written = [one for path in inventory.sources for one in stats[str(path)][2:]]
         if (
             max(written, default=0) > began - TICK_NS
         ):  # perhaps after it was listed: the next look lists again
