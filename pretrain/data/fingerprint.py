@@ -102,10 +102,8 @@ class Fingerprints:
         began = time.time_ns()
         inventory = take()
         found, stats, contents = _hashed(inventory, known["contents"] if known else {})
-        written = [one for path in inventory.sources for one in stats[str(path)][2:]]
-        if (
-            max(written, default=0) > began - TICK_NS
-        ):  # perhaps after it was listed: the next look lists again
+        latest = max((one for path in inventory.sources for one in stats[str(path)][2:]), default=0)
+        if latest > began - TICK_NS:  # perhaps after it was listed: the next look lists again
             stats = {}
         body = {"data": key, "identity": vars(found), "stats": stats, "contents": contents}
         with suppress(Fault, OSError):  # a read-only folder: the next command hashes again

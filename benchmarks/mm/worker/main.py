@@ -34,7 +34,7 @@ SCORES, FAULT, PROGRESS = "scores.json", "fault.json", "progress.jsonl"
 
 # On a CPU the number of threads decides in which order sums are added; thousands of steps make of a last bit
 # half a point of AP. So it is the same on every machine, whatever its cores; but on a single one two threads
-# would wait for each other, for oneDNN's barriers spin: segmentation then takes 13 times as long.
+# would wait for each other, for oneDNN's barriers spin: segmentation then takes ten times as long.
 THREADS = 2
 
 
