@@ -4,6 +4,7 @@ wrong.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pretrain.base import identity
 from pretrain.base.faults import Fault
-from pretrain.data import loader
+from pretrain.data import fingerprint, loader
 from pretrain.data.fingerprint import Fingerprints, Inventory, of_split
 from pretrain.data.sets import imagenet, voc07
 from pretrain.data.split import Split, from_list
@@ -122,6 +124,30 @@ def test_a_name_that_is_no_utf_8_has_a_fingerprint_of_its_own(tmp_path: Path) ->
         found.append(printed(split, tmp_path / "memory"))
         assert printed(split, tmp_path / "other memory") == found[-1]
     assert len(set(found)) == 3
+
+
+def test_of_many_images_an_even_sample_is_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 9 images four: 0, 2, 5 and 8. How many there are counts, and a list of all paths says the same."""
+    split = imagenet.read(scenes.folder(tmp_path / "images", classes=3, per_class=3), "train")
+    whole = of_split(split)
+    monkeypatch.setattr(fingerprint, "SAMPLE_ABOVE", 8)
+    monkeypatch.setattr(fingerprint, "SAMPLE", 4)
+    found = of_split(split)
+    assert [split.files.index(str(path.relative_to(split.root))) for path in found.images] == [0, 2, 5, 8]
+    expected = identity.digest(
+        [
+            found.more,
+            9,
+            [
+                [split.files[i], identity.shortened(hashlib.sha256(split.path(i).read_bytes()))]
+                for i in (0, 2, 5, 8)
+            ],
+        ]
+    )
+    memories = (Fingerprints(tmp_path / name) for name in ("sampled", "listed"))
+    for memory, inventory in zip(memories, (found, whole), strict=True):
+        taken = memory.of("x", lambda inventory=inventory: inventory)
+        assert (taken.fingerprint, taken.images, taken.hashed) == (expected, 9, 4)
 
 
 def test_a_second_look_lists_nothing_until_a_file_is_added(tmp_path: Path) -> None:

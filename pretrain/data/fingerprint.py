@@ -55,7 +55,7 @@ class Inventory:
 
     texts: files hashed whole; images: hashed by content; more: what else decides, such as labels, hashed
     already; places: where the bytes of each image are, if not in files of their own; names, left_out: as
-    of a DataIdentity.
+    of a DataIdentity; total: of how many the images are the sample already (0: they are all).
     """
 
     name: str
@@ -68,6 +68,7 @@ class Inventory:
     places: Sequence[Place] = ()
     names: str = ""
     left_out: tuple[str, ...] = ()
+    total: int = 0
 
 
 def of_split(split: Split) -> Inventory:
@@ -76,13 +77,22 @@ def of_split(split: Split) -> Inventory:
     # Any bytes can be a name on Linux; those that are no UTF-8 stand as themselves.
     names = "\n".join((*split.files, "", *split.classes)).encode(errors="surrogateescape")
     more = hashlib.sha256(names + labels).hexdigest()
-    images = [split.path(i) for i in range(len(split))]
-    places = [split.place(i) for i in range(len(split))] if split.packed else ()
+    rows = _sampled(len(split))  # paths of 1.28 million images would be 0.4 GB
+    images = [split.path(i) for i in rows]
+    places = [split.place(i) for i in rows] if split.packed else ()
     said = identity.digest(("by number", *split.classes) if split.numbered else split.classes)
     classes = len(split.classes)
+    out, total = split.left_out, len(split)
     return Inventory(
-        split.name, split.root, split.sources, (), images, classes, more, places, said, split.left_out
+        split.name, split.root, split.sources, (), images, classes, more, places, said, out, total
     )
+
+
+def _sampled(images: int) -> Sequence[int]:
+    """Which of that many images are hashed: all, or an even sample."""
+    if images <= SAMPLE_ABOVE:
+        return range(images)
+    return [i * (images - 1) // (SAMPLE - 1) for i in range(SAMPLE)]
 
 
 class Fingerprints:
@@ -133,9 +143,7 @@ def _hashed(
     inventory: Inventory, known: dict[str, Any]
 ) -> tuple[DataIdentity, dict[str, Stat], dict[str, Any]]:
     """Identity of an inventory, stats of all that it rests on, and content hashes by path."""
-    rows: Sequence[int] = range(len(inventory.images))
-    if len(rows) > SAMPLE_ABOVE:
-        rows = [i * (len(rows) - 1) // (SAMPLE - 1) for i in range(SAMPLE)]
+    rows = _sampled(len(inventory.images))
     images = [inventory.images[i] for i in rows]
     places = [inventory.places[i] for i in rows] if inventory.places else [Place(path) for path in images]
     at = {str(path): Place(path) for path in inventory.texts} | dict(
@@ -155,8 +163,9 @@ def _hashed(
         shas = pool.map(_sha, [at[path] for path in new])
         contents |= {path: [states[path], sha] for path, sha in zip(new, shas, strict=True)}
     relative = [[os.path.relpath(path, inventory.root), contents[path][1]] for path in paths]
-    fingerprint = identity.digest([inventory.more, len(inventory.images), relative])
-    counts = (len(inventory.images), inventory.classes, len(images))
+    total = inventory.total or len(inventory.images)
+    fingerprint = identity.digest([inventory.more, total, relative])
+    counts = (total, inventory.classes, len(images))
     return DataIdentity(fingerprint, *counts, inventory.names, inventory.left_out), stats, contents
 
 
