@@ -29,6 +29,25 @@ def run(job: Job, place: Place) -> Outcome:
     """The outcome of a protocol on a model's weights. Raises Fault where a frozen backbone was changed, or
     weights or data are not those that were planned.
     """
+    assert job.folder is not None
+    task = _opened(job, place)
+    carry_out = task.protocol.load()
+    with numerics(task.protocol.numerics):
+        outcome = carry_out(task)
+    with _forgetting(task.work, place):
+        _require_planned(job, place)
+    _require_frozen(job, task)
+    if dist.rank() == 0:
+        _require_shown(task.protocol, outcome)
+    dist.barrier()
+    if dist.rank() == 0:
+        take(task.work, job.folder, (pictures.FOLDER, keep.FOLDER))
+        shutil.rmtree(task.work)
+    return outcome._replace(facts={**outcome.facts, **_more_facts(task, place)})
+
+
+def _opened(job: Job, place: Place) -> Task:
+    """A job's weights and data, as they were planned, and a folder to work in. Raises Fault."""
     protocol, path, folder = job.protocol, job.weights, job.folder
     assert protocol is not None
     assert path is not None
@@ -43,7 +62,7 @@ def run(job: Job, place: Place) -> Outcome:
     with files.explained(work):
         files.for_results(folder)
         work.mkdir(parents=True, exist_ok=True)
-    task = Task(
+    return Task(
         protocol=protocol,
         checkpoint=path,
         backbone=backbone,
@@ -56,27 +75,27 @@ def run(job: Job, place: Place) -> Outcome:
         device=place.device,
         report=place.report,
     )
-    carry_out = protocol.load()
-    with numerics(protocol.numerics):
-        outcome = carry_out(task)
-    with _forgetting(work, place):
-        _require_planned(job, place)
-    if protocol.frozen and checkpoint.weights_hash(backbone.state_dict()) != job.identity["weights"]:
-        raise Fault(
-            "internal", f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
-        )
-    if dist.rank() == 0:
-        _require_shown(protocol, outcome)
-    dist.barrier()
-    if dist.rank() == 0:
-        take(work, folder, (pictures.FOLDER, keep.FOLDER))
-        shutil.rmtree(work)
-    excluded = {role: split.excluded for role, split in splits.items() if split.excluded}
+
+
+def _more_facts(task: Task, place: Place) -> dict[str, Any]:
+    """How many images were left out of each role's split, and what makes the number doubtful."""
+    excluded = {role: split.excluded for role, split in task.splits.items() if split.excluded}
     more: dict[str, Any] = {"images_left_out": excluded} if excluded else {}
-    told = checkpoint.describe(path).origin.get("warnings", [])
-    if doubts := [*told, *alarms(protocol, backbone, splits, place.datasets, place.device)]:
+    told = checkpoint.describe(task.checkpoint).origin.get("warnings", [])
+    found = alarms(task.protocol, task.backbone, task.splits, place.datasets, place.device)
+    if doubts := [*told, *found]:
         more["alarms"] = doubts
-    return outcome._replace(facts={**outcome.facts, **more})
+    return more
+
+
+def _require_frozen(job: Job, task: Task) -> None:
+    """Raises Fault where a protocol of frozen features has changed the backbone."""
+    assert job.identity is not None
+    if not task.protocol.frozen:
+        return
+    if checkpoint.weights_hash(task.backbone.state_dict()) != job.identity["weights"]:
+        said = f"{job.name} changed the backbone that it must keep frozen; its numbers are void"
+        raise Fault("internal", said)
 
 
 def _require_planned(job: Job, place: Place) -> None:
