@@ -162,11 +162,16 @@ def test_options_and_logs_beside_the_tensors_are_passed_over(tmp_path: Path) -> 
         "log = known('mmengine.logging.history_buffer', 'HistoryBuffer'); log.values = [1]\n"
         "options = known('lightning.fabric.utilities.data', 'AttributeDict', dict); options['lr'] = 1\n"
         "tree = known('yacs.config', 'CfgNode', dict); tree['lr'] = 1\n"
+        "easy = known('easydict', 'EasyDict', dict); easy['lr'] = easy.lr = 1\n"
+        "hydra = known('omegaconf.base', 'ContainerMetadata')\n"
         "place = known('pathlib._local', 'PosixPath')\n"
-        "import argparse, pathlib, numpy\n"
+        "best = type(known('pytorch_lightning.callbacks.model_checkpoint', 'ModelCheckpoint'))\n"
+        "import argparse, collections, pathlib, numpy\n"
+        "hydra.resolver_cache = collections.defaultdict(dict, {'now': {}})\n"
         "state = torch.load(sys.argv[1])\n"
         "more = {'args': argparse.Namespace(lr=1), 'log': log, 'hyper': options, 'best': numpy.float64(0.5),\n"
-        "        'path': pathlib.Path('/x'), 'rng': numpy.arange(3), 'tree': tree, 'place': place}\n"
+        "        'path': pathlib.Path('/x'), 'rng': numpy.arange(3), 'tree': tree, 'place': place,\n"
+        "        'easy': easy, 'hydra': hydra, 'callbacks': {best: {}}, 'torch': torch.__version__}\n"
         "torch.save({'state_dict': state, **more}, sys.argv[2])\n"
     )
     state = trained("resnet20").state_dict()

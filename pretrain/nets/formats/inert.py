@@ -56,8 +56,24 @@ _PLAIN = (
     "omegaconf.nodes.IntegerNode",
     "omegaconf.nodes.FloatNode",
     "omegaconf.nodes.BooleanNode",
+    "omegaconf.nodes.BytesNode",
+    "omegaconf.nodes.EnumNode",
+    "omegaconf.nodes.PathNode",
+    "omegaconf.nodes.UnionNode",
     "typing.Any",
+    "typing.Dict",
+    "typing.List",
     "timm.data.config.PretrainedCfg",
+    "torch.torch_version.TorchVersion",
+    *(
+        f"{package}.callbacks.{name}"  # Lightning before 1.5 had the classes of its callbacks for names
+        for package in ("pytorch_lightning", "lightning.pytorch")
+        for name in (
+            "early_stopping.EarlyStopping",
+            "lr_monitor.LearningRateMonitor",
+            "model_checkpoint.ModelCheckpoint",
+        )
+    ),
 )
 _DICTS = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
@@ -66,13 +82,25 @@ _DICTS = (
     "lightning.fabric.utilities.data.AttributeDict",
     "vissl.utils.hydra_config.AttrDict",
     "vissl.config.attr_dict.AttrDict",
+    "detectron2.config.config.CfgNode",
+    "easydict.EasyDict",
     "fvcore.common.config.CfgNode",
+    "munch.Munch",
     "yacs.config.CfgNode",
     "mmcv.utils.config.ConfigDict",
     "mmengine.config.config.ConfigDict",
     "addict.addict.Dict",
 )
 _BUILTINS = {"dict": OrderedDict, "list": list, "int": Inert, "float": Inert, "str": Inert, "bool": Inert}
+
+
+class Method(Inert):
+    """What a pickle asks of `getattr`, as MMEngine's logs do for their own methods: nothing is looked up."""
+
+
+def _dict(*_: Any) -> dict[Any, Any]:
+    """An empty dict, whatever its default was to be."""
+    return {}
 
 
 def stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
@@ -82,6 +110,7 @@ def stand_ins() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     ]
     made += [(OrderedDict, name) for name in _DICTS]
     made += [(kind, f"builtins.{name}") for name, kind in _BUILTINS.items()]
+    made += [(Method, "builtins.getattr"), (_dict, "collections.defaultdict")]
     return made
 
 
