@@ -182,6 +182,22 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
             }
         ),
     ),
+    "solo-learn-compiled": (
+        "solo-learn",
+        lambda s: lightning(
+            {
+                **behind("backbone._orig_mod.", s),
+                **behind("momentum_backbone._orig_mod.", other(s)),
+                **head("projector.0.weight"),
+            }
+        ),
+    ),
+    "moco-parallel": (
+        "moco",
+        lambda s: training(
+            {**behind("encoder_q.module._orig_mod.", s), **behind("encoder_k.module._orig_mod.", other(s))}
+        ),
+    ),
     "lightly": (
         "lightly",
         lambda s: lightning(

@@ -12,7 +12,7 @@ from pretrain.nets import checkpoint
 from pretrain.nets.formats.contract import Flags, Loaded
 from pretrain.nets.formats.ours import is_ours, no_flags
 
-VERSION = 2  # of the arithmetic from a foreign file to ours; raised when a conversion changes
+VERSION = 3  # of the arithmetic from a foreign file to ours; raised when a conversion changes
 FETCHED = 1  # likewise, of what timm has
 BLOCK = 1 << 20
 SENTENCES = 20  # kept in a header

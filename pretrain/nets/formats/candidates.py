@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from pretrain.nets.formats.shapes import Fit, nearest, shape_of
 PACKAGE = "pretrain.nets.formats.layouts"
 PLAIN = "plain"  # the layout of whatever no other layout knows
 WRAPPERS = re.compile(r"((module|_orig_mod|model|net|network|learner)\.)*")
+INNER = ("", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod.")  # around a backbone alone
 
 
 @cache
@@ -85,14 +87,14 @@ def _of(layout: Layout, states: list[State], prefix: str | None, arch: str | Non
 def _rooted(
     layout: Layout, state: State, root: str, prefix: str | None, arch: str | None, free: bool
 ) -> Iterator[Candidate]:
-    for names in layout.names:
-        for start in _starts(state, root + names.anchor, free):
+    for names, inner in product(layout.names, INNER if root else ("",)):
+        for start in _starts(state, root + inner + names.anchor, free):
             if prefix is not None and not state.called(start + root, prefix):
                 continue
             wrapper = WRAPPERS.match(start)
             assert wrapper is not None, "it matches the empty string"
             if _signed(layout, state, wrapper[0]):
-                yield _candidate(layout, state, start + root, names, arch)
+                yield _candidate(layout, state, start + root + inner, names, arch)
 
 
 def _starts(state: State, anchor: str, free: bool) -> Iterator[str]:
