@@ -89,6 +89,21 @@ def test_of_two_copies_in_one_dict_the_one_to_evaluate_is_taken(
     assert torch.equal(loaded.backbone.state_dict()["net.cls_token"], first["cls_token"])
 
 
+@pytest.mark.slow
+def test_what_no_shape_tells_of_a_vision_transformer_is_said(tmp_path: Path) -> None:
+    """MoCo v3's ViT-S has twice timm's heads; timm's mean is that of its own weights, a tag says whose."""
+    state, name = own("vit_small_patch16_224").state_dict(), "timm:vit_small_patch16_224"
+    torch.save({"state_dict": {f"module.base_encoder.{k}": v for k, v in state.items()}}, tmp_path / "x.pth")
+    report = read(tmp_path / "x.pth", Flags(arch=name)).report
+    assert report.warnings == (
+        "a ViT-S of MoCo v3's repository has 12 heads and timm's 6: its features are others here",
+    )
+    assert "mean 0.5/0.5/0.5: timm, for its weights augreg_in21k_ft_in1k" in report.assumed
+    torch.save({"teacher": {f"backbone.{k}": v for k, v in state.items()}}, tmp_path / "x.pth")
+    loaded = read(tmp_path / "x.pth", Flags(arch=f"{name}.dino"))
+    assert (loaded.report.warnings, loaded.input.mean) == ((), (0.485, 0.456, 0.406))
+
+
 def test_a_dict_of_the_file_is_a_prefix_too(tmp_path: Path) -> None:
     first, second = (own("test_vit", seed).state_dict() for seed in (1, 2))
     torch.save({"model": first, "model_ema": second}, tmp_path / "x.pth")

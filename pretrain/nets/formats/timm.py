@@ -68,8 +68,19 @@ def read(path: Path, found: list[State], flags: Flags) -> Loaded:
     state = own.state_dict() | {n: t.to(expected[n].dtype) for n, t in tensors.items()}
     own.load_state_dict(_rgb(own, state) if flags.order == "bgr" else state)
     net.eval()
-    report = replace(report, warnings=tuple(sanity.warnings(net)))
+    report = replace(report, warnings=(*_heads(report.prefix, own), *sanity.warnings(net)))
     return Loaded(net, flags.arch, given, report, checkpoint.hashed(net))
+
+
+def _heads(prefix: str, own: Any) -> Iterator[str]:
+    """A sentence where a network has other heads of attention than timm's, which no shape tells: MoCo v3's
+    ViT-S (its vits.py) has 12.
+    """
+    if not re.search(r"(^|\.)(base|momentum)_encoder\.", prefix) or getattr(own, "embed_dim", 0) != 384:
+        return
+    heads = own.blocks[0].attn.num_heads
+    if heads != 12:
+        yield f"a ViT-S of MoCo v3's repository has 12 heads and timm's {heads}: its features are others here"
 
 
 def pretrained(arch: str) -> Loaded:
@@ -116,10 +127,12 @@ def _input(own: Any, flags: Flags) -> tuple[Input, list[str]]:
     resize = flags.resize or max(size, round(config.resize * size / config.size))
     cut(size, resize)
     mean, std = flags.mean or config.mean, flags.std or config.std
+    tag = (getattr(own, "pretrained_cfg", None) or {}).get("tag")
+    source = f"timm, for its weights {tag}" if tag else "timm"
     assumed = []
     for name, value in (("mean", mean), ("std", std), ("size", size), ("resize", resize)):
         shown = str(value) if isinstance(value, int) else "/".join(f"{one:.4g}" for one in value)
-        assumed.append(f"{name} {shown}: {'as told' if getattr(flags, name) is not None else 'timm'}")
+        assumed.append(f"{name} {shown}: {'as told' if getattr(flags, name) is not None else source}")
     if interpolation != "bilinear":
         assumed.append(f"interpolation {interpolation}: timm; here images are resized bilinearly")
     if flags.order == "bgr":
