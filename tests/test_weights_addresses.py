@@ -81,6 +81,9 @@ def test_other_addresses_are_refused_in_a_sentence(source: str, tmp_path: Path) 
         ("resnet50-0676ba61.pth", "0676ba61"),
         ("odc_resnet50_8xb64-steplr-440e_in1k_20220225-a755d9c0.pth", "a755d9c0"),
         ("resnet50-20220825.pth", ""),  # a date
+        ("moco_r50_v2-e3b0c442.pth", ""),  # the hash of nothing: OpenSelfSup's
+        ("checkpoint-00090000.pth", ""),  # a counter
+        ("pixpro_base_r50_400ep_md5_919c6612.pth", ""),  # not of SHA-256
         ("deepclusterv2_800ep_pretrain.pth.tar", ""),
         ("net-deadbeef.pth.tar", "deadbeef"),
     ],

@@ -18,8 +18,10 @@ HUB = "https://huggingface.co"
 EXPECTED = "a path, https://HOST/FILE or hf://ORG/NAME@REVISION/FILE"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)  # a Path has lost one of two slashes
 _REPOSITORY = re.compile(r"([\w.-]+)/([\w.-]+?)(?:@([^/@]+))?(?:/(.+))?", re.ASCII)
-_NAMED = re.compile(r"[-_]([0-9a-f]{8,64})(?:\.pth|\.pt|\.bin|\.tar|\.pkl|\.torch|\.safetensors)+")
-_DATE = re.compile(r"(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d")
+_NAMED = re.compile(r"(?<!md5)[-_]([0-9a-f]{8,64})(?:\.pth|\.pt|\.bin|\.tar|\.pkl|\.torch|\.safetensors)+")
+# What is no SHA-256 of the file: a date, a counter of steps, and the hash of nothing, after which OpenSelfSup
+# named files that it had not yet written (moco_r50_v2-e3b0c442.pth).
+_OTHER = re.compile(r"(?:19|20)\d\d(?:0\d|1[0-2])[0-3]\d|00\d{6,}|e3b0c442")
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ def shown(url: str) -> str:
 
 
 def hashed_name(name: str) -> str:
-    """The hex digits of a SHA-256 that a file's name ends in, '' for none; eight digits may be a date."""
+    """The hex digits of a SHA-256 that a file's name ends in, '' for none."""
     match = _NAMED.search(name)
-    if match is None or match.end() != len(name) or _DATE.fullmatch(match[1]):
+    if match is None or match.end() != len(name) or _OTHER.fullmatch(match[1]):
         return ""
     return match[1]
 
