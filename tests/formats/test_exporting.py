@@ -47,6 +47,8 @@ def test_a_network_comes_back_as_it_went(to: str, tmp_path: Path) -> None:
         torch.testing.assert_close(back.backbone(x), given.backbone(x), rtol=1e-6, atol=1e-6)
     if to in ("ours", "safetensors"):
         assert back.input == GIVEN
+    if to in ("mmdet", "mmseg"):
+        assert (back.input.mean, back.input.std) == (GIVEN.mean, GIVEN.std)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pretrain.base.faults import Fault
+from pretrain.data.view import IMAGENET_MEAN, IMAGENET_STD
 from pretrain.nets.formats.contract import Flags
 from pretrain.nets.formats.reading import read
 from tests.formats.sources import behind, head, kept, other, trained
@@ -93,6 +94,48 @@ def test_a_crop_larger_than_its_images_is_refused(state: dict[str, Tensor], tmp_
     with pytest.raises(Fault, match=r"resize 24: a centre crop of 32 px does not fit.*expected 32 or more"):
         read(saved(tmp_path, state), Flags(resize=24))
     assert read(saved(tmp_path, state), Flags(size=24)).input.resize == 32
+
+
+CAFFE = (
+    "model = dict(backbone=dict(depth=50, style='caffe'))\n"
+    "img_norm_cfg = dict(\n    mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0], to_rgb=False)\n"
+)
+CIFAR = (
+    "data_preprocessor = dict(\n    mean=[\n        125.307,\n        122.961,\n        113.8575,\n    ],\n"
+    "    std=[51.5865, 50.847, 51.255],\n    to_rgb=False)\n"
+)
+UNIT = (
+    "img_norm_cfg = dict(mean=[0.5, 0.5, 0.5], std=[0.2, 0.2, 0.2])\n"
+    "bbox_coder = dict(target_means=[9.0, 9.0, 9.0])\n"
+)
+
+
+def test_what_a_config_in_the_file_says_of_pixels_is_heeded(state: dict[str, Tensor], tmp_path: Path) -> None:
+    def given(config: str) -> tuple[Any, ...]:
+        loaded = read(saved(tmp_path, {"meta": {"config": config}, "state_dict": behind("backbone.", state)}))
+        return loaded.input.mean, loaded.input.std, loaded.backbone.state_dict()["conv1.weight"]
+
+    mean, std, first = given(CAFFE)
+    assert (mean, std) == (IMAGENET_MEAN, (0.00392157,) * 3)
+    assert torch.equal(first, state["conv1.weight"].flip(1))
+    mean, std, first = given(CIFAR)  # its images are RGB in its files
+    assert (mean, std) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.201))
+    assert torch.equal(first, state["conv1.weight"])
+    assert given(UNIT)[:2] == given("")[:2] == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+@pytest.mark.slow
+def test_the_strides_and_colours_of_detectors_are_those_that_the_file_says(tmp_path: Path) -> None:
+    state = behind("backbone.", dict(trained("resnet50").state_dict()))
+    pixels = {"mean": torch.tensor([103.53, 116.28, 123.675]), "std": torch.ones(3)}
+    body = {"model": {"pixel_" + name: one.reshape(3, 1, 1) for name, one in pixels.items()} | state}
+    for one in ({"meta": {"cfg": CAFFE}, "state_dict": state}, body):
+        loaded = read(saved(tmp_path, one))
+        assert (loaded.arch, loaded.input.mean) == ("resnet50_v1", IMAGENET_MEAN)
+        assert {"stride in the 1x1: the file says so", "order bgr: the file says so"} <= set(
+            loaded.report.assumed
+        )
+        assert read(saved(tmp_path, one), Flags(stride="3x3")).arch == "resnet50"
 
 
 def test_two_equal_networks_are_one(state: dict[str, Tensor], tmp_path: Path) -> None:

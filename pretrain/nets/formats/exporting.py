@@ -87,7 +87,8 @@ def _safetensors(loaded: Loaded, path: Path, state: State) -> list[str]:
 def _mm(loaded: Loaded, path: Path, state: State) -> list[str]:
     given, style = loaded.input, "caffe" if loaded.arch in CAFFE else "pytorch"
     mean, std = ([255 * one for one in values] for values in (given.mean, given.std))
-    meta = {"author": AUTHOR, "arch": loaded.arch, "style": style, "mean": mean, "std": std, "to_rgb": True}
+    config = f"style='{style}'\nmean={mean}\nstd={std}\nto_rgb=True\n"  # as their own files say it
+    meta = {"author": AUTHOR, "arch": loaded.arch, "config": config}
     _torch(path, {"meta": meta, "state_dict": state})
     return [
         f"backbone: type ResNet (mmseg's default ResNetV1c is another), style '{style}', "

@@ -18,16 +18,20 @@ from pretrain.base.faults import Fault, printable
 from pretrain.nets.formats import array_pickle, inert, kinds
 
 NODES, DEPTH, NAME = 1_000_000, 12, 400  # values and levels that are looked at; characters of a key
+CONFIG = 1_000_000  # characters of a config
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|global ([\w.]+)|blocked module ([\w.]+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class State:
-    """A dict with tensors in it. within: names of the dicts around it; outer: names in the outermost one."""
+    """A dict with tensors in it. within: names of the dicts around it; outer: names in the outermost one;
+    config: the text of an OpenMMLab config beside it, '' for none.
+    """
 
     within: tuple[str, ...]
     tensors: Mapping[str, Tensor]
     outer: frozenset[str]
+    config: str = ""
 
     @property
     def where(self) -> str:
@@ -42,14 +46,21 @@ def states(path: Path) -> list[State]:
     """Every dict of a file that holds tensors, outermost first. Raises Fault where there are none."""
     tree = _tree(path)
     if isinstance(tree, Mapping):
-        outer = frozenset(key for key in tree if isinstance(key, str))
-        found = [State(within, tensors, outer) for within, tensors in _walk(tree, path)]
+        outer, config = frozenset(key for key in tree if isinstance(key, str)), _config(tree)
+        found = [State(within, tensors, outer, config) for within, tensors in _walk(tree, path)]
     else:
         found = []
     if not found:
         said = f"it holds {_shown(tree)} and no named tensors; expected a state_dict"
         raise Fault("weights-mismatch", f"{path}: {said}")
     return found
+
+
+def _config(tree: Mapping[Any, Any]) -> str:
+    """The config that OpenMMLab's packages keep as text: `config` until 2022, then `cfg`."""
+    meta = tree.get("meta")
+    texts = [meta.get(name) for name in ("config", "cfg")] if isinstance(meta, Mapping) else []
+    return "\n".join(text[:CONFIG] for text in texts if isinstance(text, str))
 
 
 def _shown(tree: Any) -> str:

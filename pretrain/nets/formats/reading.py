@@ -4,18 +4,20 @@ assumed.
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from pretrain.base.faults import Fault
-from pretrain.data.view import Input
+from pretrain.data.view import IMAGENET_MEAN, Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build, require
 from pretrain.nets.backbone import Backbone
 from pretrain.nets.formats import explaining, sanity, timm
 from pretrain.nets.formats.candidates import Candidate, candidates
-from pretrain.nets.formats.contract import Defaults, Flags, Loaded, Report, cut
+from pretrain.nets.formats.contract import Defaults, Flags, Loaded, Report, Triple, cut
 from pretrain.nets.formats.filling import filled, front
 from pretrain.nets.formats.opening import State, states
 from pretrain.nets.formats.ours import is_ours, noted, read_ours
@@ -23,6 +25,8 @@ from pretrain.nets.names import TIMM
 
 NOW = Flags()
 STRIDES = {"resnet50": "resnet50_v1", "resnet101": "resnet101_v1"}  # with the stride in the first 1x1
+_STYLE = re.compile(r"\bstyle\s*=\s*'(\w+)'")
+_TRIPLE = r"\b{}\s*=\s*\[\s*(\d+\.?\d*),\s*(\d+\.?\d*),\s*(\d+\.?\d*),?\s*\]"  # of an OpenMMLab config
 
 
 def read(path: Path, flags: Flags = NOW) -> Loaded:
@@ -42,7 +46,7 @@ def read(path: Path, flags: Flags = NOW) -> Loaded:
     if flags.layout == timm.NAME:
         raise Fault("bad-config", f"--layout {timm.NAME} needs --arch {TIMM}NAME, timm's name of the network")
     chosen = _chosen(path, found, flags)
-    defaults = chosen.layout.small if _small(chosen) else chosen.layout.defaults
+    defaults = _said(chosen.state, _defaults(chosen))
     arch, assumed = _arch(chosen, defaults, flags)
     given = _input(chosen, defaults, flags, arch, assumed)
     order = flags.order or defaults.order
@@ -87,9 +91,36 @@ def _same(one: Candidate, other: Candidate) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[n], theirs[n]) for n in mine)
 
 
-def _small(chosen: Candidate) -> bool:
+def _defaults(chosen: Candidate) -> Defaults:
     with torch.device("meta"):
-        return build(chosen.fit.arch, Input(size=32, resize=32), 0).small_stem
+        small = build(chosen.fit.arch, Input(size=32, resize=32), 0).small_stem
+    return chosen.layout.small if small else chosen.layout.defaults
+
+
+def _said(state: State, defaults: Defaults) -> Defaults:
+    """The defaults, with what the file says itself: a config of OpenMMLab's, or detectron2's pixel_mean and
+    pixel_std. BGR is told by ImageNet's mean in that order; v1 by its style, in detectron2 by a std of 1.
+    """
+    mean, std = _triple(state, "mean"), _triple(state, "std")
+    first = set(_STYLE.findall(state.config)) == {"caffe"}
+    if mean is not None and std is not None:
+        bgr = all(abs(one - other) < 0.01 for one, other in zip(mean, reversed(IMAGENET_MEAN), strict=True))
+        defaults = replace(defaults, mean=mean, std=std, order="bgr" if bgr else "rgb")
+        first = first or (not state.config and max(std) < 0.01)
+    return replace(defaults, stride="1x1") if first else defaults
+
+
+def _triple(state: State, name: str) -> Triple | None:
+    """The mean or std of pixels to 255 that a file says, for pixels in [0, 1]; None for none, or several."""
+    found = {tuple(map(float, one)) for one in re.findall(_TRIPLE.format(name), state.config)}
+    kept = [one for key, one in state.tensors.items() if key.rpartition(".")[2] == f"pixel_{name}"]
+    found |= {tuple(one.double().flatten().tolist()) for one in kept if one.numel() == 3}
+    if len(found) != 1:
+        return None
+    first, second, third = (float(f"{value / 255:.6g}") for value in found.pop())
+    bounds = (0.01, 1) if name == "mean" else (0.001, 1)  # others are of pixels in [0, 1], or none
+    fits = all(bounds[0] < value <= bounds[1] for value in (first, second, third))
+    return (first, second, third) if fits else None
 
 
 def _arch(chosen: Candidate, defaults: Defaults, flags: Flags) -> tuple[str, list[str]]:
@@ -107,7 +138,7 @@ def _arch(chosen: Candidate, defaults: Defaults, flags: Flags) -> tuple[str, lis
             raise Fault("bad-config", f"--stride: a {arch} has no bottleneck of stride 2; leave it out")
         return arch, []
     stride = flags.stride or defaults.stride
-    said = f"stride in the {stride}: {_source('stride', flags, chosen)}"
+    said = f"stride in the {stride}: {_source('stride', flags, chosen, defaults)}"
     return (STRIDES[arch] if stride == "1x1" else arch), [said]
 
 
@@ -120,7 +151,7 @@ def _input(chosen: Candidate, defaults: Defaults, flags: Flags, arch: str, assum
     cut(size, resize)
     for name, value in (("order", order), ("mean", mean), ("std", std), ("size", size), ("resize", resize)):
         shown = value if isinstance(value, (str, int)) else "/".join(f"{one:.4g}" for one in value)
-        assumed.append(f"{name} {shown}: {_source(name, flags, chosen)}")
+        assumed.append(f"{name} {shown}: {_source(name, flags, chosen, defaults)}")
     if chosen.fit.sobel:
         kept = "in the file" if front(chosen.state) else "two input channels, kernels not kept"
         assumed.append(f"Sobel front-end: {kept}")
@@ -129,8 +160,11 @@ def _input(chosen: Candidate, defaults: Defaults, flags: Flags, arch: str, assum
     return Input(size=size, resize=resize, mean=mean, std=std, sobel=chosen.fit.sobel)
 
 
-def _source(name: str, flags: Flags, chosen: Candidate) -> str:
-    return "as told" if getattr(flags, name) is not None else f"default of {chosen.layout.name}"
+def _source(name: str, flags: Flags, chosen: Candidate, defaults: Defaults) -> str:
+    if getattr(flags, name) is not None:
+        return "as told"
+    kept = getattr(defaults, name) == getattr(_defaults(chosen), name)
+    return f"default of {chosen.layout.name}" if kept else "the file says so"
 
 
 def _report(chosen: Candidate, found: list[State], assumed: list[str], net: Backbone) -> Report:
