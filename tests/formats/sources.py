@@ -142,6 +142,23 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
             )
         ),
     ),
+    "moco-model": (
+        "moco",
+        lambda s: {"model": {**behind("encoder_q.", s), **behind("encoder_k.", other(s))}, "epoch": 9},
+    ),
+    "pixpro": (
+        "pixpro",
+        lambda s: {
+            "model": behind(
+                "module.",
+                {
+                    **behind("encoder.", s),
+                    **behind("encoder_k.", other(s)),
+                    **head("projector.linear1.weight", "projector_k.linear1.weight"),
+                },
+            )
+        },
+    ),
     "moco3": (
         "moco3",
         lambda s: training(
@@ -228,6 +245,16 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
             **head("online_predictor.0.weight"),
         },
     ),
+    "byol-network": (
+        "byol",
+        lambda s: {
+            "model": {
+                **behind("module.online_network.encoder.", sequential(s)),
+                **behind("module.target_network.encoder.", sequential(other(s))),
+            }
+        },
+    ),
+    "unpooled": ("plain", lambda s: {**behind("f.", sequential(s, first=3)), **head("g.0.weight")}),
     "byol-dicts": (
         "byol-online",
         lambda s: {

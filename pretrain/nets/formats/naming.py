@@ -39,25 +39,22 @@ class Naming:
 TORCHVISION = Naming("conv1.weight")
 FEATURES = Naming("features.0.weight")
 
-# torch.nn.Sequential(*list(resnet.children())[:-1]): the names are lost, their order stays.
-SEQUENTIAL = Naming(
-    "0.weight",
-    (
-        (r"^0\.", "conv1."),
-        (r"^1\.", "bn1."),
-        *((rf"^{i + 3}\.", f"layer{i}.") for i in range(1, 5)),
-    ),
-)
-# The same of a network that has neither ReLU nor pooling among its children.
-SHORT_SEQUENTIAL = Naming(
-    "0.weight",
-    (
-        (r"^0\.", "conv1."),
-        (r"^1\.", "bn1."),
-        *((rf"^{i + 1}\.", f"layer{i}.") for i in range(1, 5)),
-        (r"\.shortcut\.", ".downsample."),
-    ),
-)
+
+def _children(first: int) -> Naming:
+    """torch.nn.Sequential of a ResNet's children: the names are lost, their order stays. first: layer1's."""
+    return Naming(
+        "0.weight",
+        (
+            (r"^0\.", "conv1."),
+            (r"^1\.", "bn1."),
+            *((rf"^{i + first}\.", f"layer{i + 1}.") for i in range(4)),
+            (r"\.shortcut\.", ".downsample."),
+        ),
+    )
+
+
+# With ReLU and pooling; without pooling, as for CIFAR; without either.
+SEQUENTIAL, UNPOOLED, SHORT_SEQUENTIAL = _children(4), _children(3), _children(2)
 # kuangliu's CIFAR networks, and what was copied from them: shortcut for downsample.
 SHORTCUT = Naming("conv1.weight", ((r"\.shortcut\.", ".downsample."),))
 

@@ -5,7 +5,7 @@ names.
 from __future__ import annotations
 
 from pretrain.nets.formats.contract import Layout
-from pretrain.nets.formats.naming import SEQUENTIAL, SHORT_SEQUENTIAL, SHORTCUT, TORCHVISION
+from pretrain.nets.formats.naming import SEQUENTIAL, SHORT_SEQUENTIAL, SHORTCUT, TORCHVISION, UNPOOLED
 
 LAYOUTS = (
     Layout(
@@ -14,6 +14,6 @@ LAYOUTS = (
         within=("state_dict", ""),
         roots=("backbone.",),
         signs=(r"(projection_head|prediction_head|student_projection_head)\.",),
-        names=(TORCHVISION, SEQUENTIAL, SHORT_SEQUENTIAL, SHORTCUT),
+        names=(TORCHVISION, SEQUENTIAL, UNPOOLED, SHORT_SEQUENTIAL, SHORTCUT),
     ),
 )

@@ -1,5 +1,5 @@
-"""Momentum contrast and what was built on its code: MoCo v1 to v3, SimSiam, PCL, CoKe, Barlow Twins,
-VICReg.
+"""Momentum contrast and what was built on its code: MoCo v1 to v3, PixPro, SimSiam, PCL, CoKe, Barlow
+Twins, VICReg.
 """
 
 from __future__ import annotations
@@ -10,9 +10,16 @@ LAYOUTS = (
     Layout(
         name="moco",
         title="MoCo v1 or v2",
-        within=("state_dict", ""),
+        within=("state_dict", "model", ""),
         roots=("encoder_q.",),
         signs=(r"encoder_q\.",),
+    ),
+    Layout(
+        name="pixpro",
+        title="PixPro",
+        within=("model", "state_dict", ""),
+        roots=("encoder.",),
+        signs=(r"encoder_k\.", r"projector_k\."),
     ),
     Layout(
         name="moco3",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pretrain.nets.formats.contract import ANY, Layout
-from pretrain.nets.formats.naming import FEATURES, SEQUENTIAL, SHORTCUT, TORCHVISION
+from pretrain.nets.formats.naming import (
+    FEATURES,
+    SEQUENTIAL,
+    SHORT_SEQUENTIAL,
+    SHORTCUT,
+    TORCHVISION,
+    UNPOOLED,
+)
 
 LAYOUTS = (
     Layout(
         name="plain",
         title="a backbone's tensors",
         within=(ANY,),
-        names=(TORCHVISION, FEATURES, SEQUENTIAL, SHORTCUT),
+        names=(TORCHVISION, FEATURES, SEQUENTIAL, UNPOOLED, SHORT_SEQUENTIAL, SHORTCUT),
     ),
 )
