@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,9 +130,31 @@ def test_a_plain_pickle_of_tensors_needs_trust(tmp_path: Path) -> None:
     assert read(tmp_path / "ours").arch == "resnet20"
 
 
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_classes_that_are_not_installed_do_not_keep_a_trusted_file_from_being_read(
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """InstDisc keeps its memory bank beside the weights, as an object of its own repository."""
+    module = types.ModuleType("lib_of_theirs")
+    module.Bank = type("Bank", (torch.nn.Linear,), {"__module__": "lib_of_theirs"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lib_of_theirs", module)
+    state = trained("resnet20").state_dict()
+    body = {
+        "epoch": 200,
+        "state_dict": state,
+        "lemniscate": module.Bank(2, 3),
+        "seen": {module.Bank(1, 1): 1},
+    }
+    torch.save(body, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
+    convert(tmp_path / "x.pth", tmp_path / "ours", "ours", Flags(), trust=True)
+    assert read(tmp_path / "ours").report.share == 1
+    assert capsys.readouterr().err.count("left out, it cannot be imported here: lib_of_theirs.Bank") == 1
+
+
 @pytest.mark.slow
 def test_what_fails_when_trusted_is_said(tmp_path: Path) -> None:
-    (tmp_path / "x.pth").write_bytes(b"\x80\x02cnowhere\nnothing\n.")
+    (tmp_path / "x.pth").write_bytes(b"\x80\x02cbuiltins\nint\nX\x01\x00\x00\x00a\x85R.")
     with pytest.raises(Fault, match="the process that read it failed"):
         convert(tmp_path / "x.pth", tmp_path / "ours", "ours", Flags(), trust=True)
     torch.save({"lr": 1}, tmp_path / "x.pth")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pretrain.base.faults import Fault, printable
@@ -21,6 +22,8 @@ WARNING = (
     "go on only if you trust whoever made it as you trust a program"
 )
 LIMIT = 1800  # seconds
+SHOWN = 8  # lines about absent classes
+ABSENT = "left out, it cannot be imported here: "
 
 
 def tensors_alone(path: Path, out: Path) -> None:
@@ -36,6 +39,41 @@ def tensors_alone(path: Path, out: Path) -> None:
     if done.returncode or not out.exists():
         last = printable((done.stderr.strip().splitlines() or ["no word"])[-1], 300)
         raise Fault("weights-corrupt", f"{path}: the process that read it failed ({last})")
+    absent = dict.fromkeys(line for line in done.stderr.splitlines() if line.startswith(ABSENT))
+    for line in list(absent)[:SHOWN]:
+        print(printable(line, 160), file=sys.stderr)
+
+
+class Absent(dict[Any, Any]):
+    """In place of a class that is not installed here: what it holds as a dict is kept, nothing else."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # of an instance that is the key of a dict
+
+    def __new__(cls, *_: Any, **__: Any) -> Absent:
+        return dict.__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+    def append(self, _: Any) -> None:
+        """As of a list."""
+
+    def extend(self, _: Any) -> None:
+        """As of a list."""
+
+
+class Unpickler(pickle.Unpickler):
+    """Python's own, which takes notes of classes that are not here in place of failing at them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError):
+            print(f"{ABSENT}{module}.{name}", file=sys.stderr)
+            return Absent
 
 
 def _tensors(tree: Any, depth: int = 0) -> Any:
@@ -61,9 +99,12 @@ def main(path: str, out: str) -> None:
     import torch
 
     if kinds.of(Path(path)) == "pickle":
-        tree = pickle.loads(Path(path).read_bytes())
+        with Path(path).open("rb") as file:
+            tree = Unpickler(file).load()
     else:
-        tree = torch.load(path, map_location="cpu", weights_only=False)
+        reader = ModuleType("reader")
+        reader.__dict__.update(Unpickler=Unpickler, load=pickle.load)
+        tree = torch.load(path, map_location="cpu", pickle_module=reader, weights_only=False)
     torch.save(_tensors(tree), out)
 
 
