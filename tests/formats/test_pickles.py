@@ -9,10 +9,11 @@ import struct
 import subprocess
 import sys
 import time
+import types
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -180,6 +181,30 @@ def test_options_and_logs_beside_the_tensors_are_passed_over(tmp_path: Path) -> 
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert read(tmp_path / "x.pth").report.share == 1
+
+
+class Python2(pickle._Pickler):  # type: ignore[name-defined,misc]
+    """Text as Python 2 pickled it: bytes that may be those of a number."""
+
+    dispatch: ClassVar[dict[Any, Any]] = dict(pickle._Pickler.dispatch)  # type: ignore[attr-defined]
+
+    def save_str(self, text: str) -> None:
+        body = text.encode("latin1")
+        self.write(b"U" + bytes([len(body)]) + body)
+        self.memoize(text)
+
+    dispatch[str] = save_str
+
+
+def test_a_file_of_python_2_is_read(tmp_path: Path) -> None:
+    module = types.ModuleType("python2")
+    module.__dict__.update(
+        Pickler=Python2, dump=lambda *words, protocol: Python2(words[1], protocol).dump(words[0])
+    )
+    body = {"epoch": 3, "best": np.float64(0.7), "state_dict": trained("resnet20").state_dict()}
+    torch.save(body, tmp_path / "x.pth.tar", pickle_module=module, _use_new_zipfile_serialization=False)
+    assert b"U\x05epoch" in (tmp_path / "x.pth.tar").read_bytes()
+    assert read(tmp_path / "x.pth.tar").report.share == 1
 
 
 def test_other_classes_are_named_with_the_way_out(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def _torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(inert.stand_ins()):
             warnings.simplefilter("ignore")  # of other protocols: the error, if there is one, says it
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Latin-1: text of Python 2 may be the bytes of a number.
+            return torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise kinds.refused(path, "it claims more tensors than there is memory") from error
     except Exception as error:  # of any kind: the bytes of a damaged or hostile pickle decide which
