@@ -95,3 +95,8 @@ def vissl(state: State, feature: bool = False) -> dict[str, Any]:
 def other(state: State) -> dict[str, Tensor]:
     """The same names with other numbers: a momentum twin."""
     return {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+
+def twins(mine: str, theirs: str, state: State) -> dict[str, Tensor]:
+    """A network and its momentum twin in one dict."""
+    return {**behind(mine, state), **behind(theirs, other(state))}

@@ -23,6 +23,7 @@ from tests.formats.naming import (
     sequential,
     training,
     transformers,
+    twins,
     vissl,
 )
 
@@ -144,19 +145,23 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
     ),
     "moco-model": (
         "moco",
-        lambda s: {"model": {**behind("encoder_q.", s), **behind("encoder_k.", other(s))}, "epoch": 9},
+        lambda s: {"model": twins("encoder_q.", "encoder_k.", s), "epoch": 9},
     ),
     "pixpro": (
         "pixpro",
         lambda s: {
-            "model": behind(
-                "module.",
-                {
-                    **behind("encoder.", s),
-                    **behind("encoder_k.", other(s)),
-                    **head("projector.linear1.weight", "projector_k.linear1.weight"),
-                },
-            )
+            "model": {
+                **twins("module.encoder.", "module.encoder_k.", s),
+                **head("module.projector.linear1.weight", "module.projector_k.linear1.weight"),
+            }
+        },
+    ),
+    "pycontrast": (
+        "pycontrast",
+        lambda s: {
+            "model": {**behind("module.encoder.", s), **head("module.head.0.weight")},
+            "contrast": head("memory"),
+            "model_ema": behind("encoder.", other(s)),
         },
     ),
     "moco3": (
@@ -202,18 +207,12 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
     "solo-learn-compiled": (
         "solo-learn",
         lambda s: lightning(
-            {
-                **behind("backbone._orig_mod.", s),
-                **behind("momentum_backbone._orig_mod.", other(s)),
-                **head("projector.0.weight"),
-            }
+            {**twins("backbone._orig_mod.", "momentum_backbone._orig_mod.", s), **head("projector.0.weight")}
         ),
     ),
     "moco-parallel": (
         "moco",
-        lambda s: training(
-            {**behind("encoder_q.module._orig_mod.", s), **behind("encoder_k.module._orig_mod.", other(s))}
-        ),
+        lambda s: training(twins("encoder_q.module._orig_mod.", "encoder_k.module._orig_mod.", s)),
     ),
     "lightly": (
         "lightly",
@@ -248,10 +247,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[State], Any]]] = {
     "byol-network": (
         "byol",
         lambda s: {
-            "model": {
-                **behind("module.online_network.encoder.", sequential(s)),
-                **behind("module.target_network.encoder.", sequential(other(s))),
-            }
+            "model": twins("module.online_network.encoder.", "module.target_network.encoder.", sequential(s))
         },
     ),
     "unpooled": ("plain", lambda s: {**behind("f.", sequential(s, first=3)), **head("g.0.weight")}),

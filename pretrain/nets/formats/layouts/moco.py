@@ -22,6 +22,13 @@ LAYOUTS = (
         signs=(r"encoder_k\.", r"projector_k\."),
     ),
     Layout(
+        name="pycontrast",
+        title="PyContrast: InfoMin, MoCo, PIRL, InstDisc",
+        within=("model",),
+        roots=("encoder.",),
+        outer=("contrast", "model"),
+    ),
+    Layout(
         name="moco3",
         title="MoCo v3",
         within=("state_dict", ""),
