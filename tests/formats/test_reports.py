@@ -64,6 +64,21 @@ def test_two_networks_in_dicts_of_their_own_are_named(state: dict[str, Tensor], 
     torch.testing.assert_close(chosen.backbone.state_dict()["conv1.weight"], state["conv1.weight"] + 1)
 
 
+@pytest.mark.parametrize("within", [True, False])
+def test_a_teacher_of_another_architecture_is_not_taken_for_an_average(
+    within: bool, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """As of distillation, where the student is what was made."""
+    large = trained("resnet32").state_dict()
+    whole = {**behind("module.student.", state), **behind("module.teacher.", large)}
+    path = saved(tmp_path, {"student": state, "teacher": large} if within else {"state_dict": whole})
+    said = refused(path)
+    assert "can be read in 2 ways that differ" in said
+    flags = Flags(layout="plain", prefix="student." if within else "module.student.")
+    assert f"--layout plain --prefix '{flags.prefix}'" in said
+    assert read(path, flags).arch == "resnet20"
+
+
 def test_a_wrong_prefix_is_told_the_right_one(state: dict[str, Tensor], tmp_path: Path) -> None:
     said = refused(saved(tmp_path, behind("backbone.", state)), Flags(prefix="backbone"))
     assert "no backbone behind 'backbone' among" in said

@@ -99,7 +99,8 @@ class Layout:
     outer: names of which each must stand in the file's outermost dict;
     names: how the keys behind the prefix are turned into ours;
     small: defaults of networks with a 3x3 stem; twins: architectures that shapes take for others;
-    folded: batch norm is kept as a scale and a shift, its statistics are in them.
+    folded: batch norm is kept as a scale and a shift, its statistics are in them;
+    teacher: what is taken is an average of another network in the file, which has the same architecture.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Layout:
     small: Defaults = SMALL
     twins: dict[str, str] = field(default_factory=dict)
     folded: bool = False
+    teacher: bool = False
 
     @property
     def weight(self) -> int:

@@ -98,8 +98,8 @@ def partly(path: Path, best: Candidate, states: list[State], least: float) -> Fa
 
 def ambiguous(path: Path, groups: list[Candidate]) -> Fault:
     """The fault of a file that can be read in several ways which differ."""
-    alone = Counter((one.layout.name, one.prefix) for one in groups)
-    ways = [_way(one, alone[one.layout.name, one.prefix] > 1) for one in groups]
+    alone = Counter(one.prefix for one in groups)
+    ways = [_way(one, alone[one.prefix] > 1) for one in groups]
     return _fault(
         path, f"it can be read in {len(ways)} ways that differ; choose one of: {', or '.join(ways)}"
     )

@@ -15,12 +15,14 @@ LAYOUTS = (
         roots=("backbone.",),
         signs=(r"backbone\.", r"head\."),
         outer=("student", "teacher"),
+        teacher=True,
     ),
     Layout(
         name="teacher",
         title="a teacher, alone or beside its student",
         within=("teacher", "teacher_state_dict", "ema", "model_ema", "ema_state_dict"),
         roots=("backbone.", "encoder.", "module.", ""),
+        teacher=True,
     ),
     Layout(
         name="teacher-prefix",
@@ -29,5 +31,6 @@ LAYOUTS = (
         roots=("teacher.backbone.", "teacher.encoder.", "teacher_backbone.", "teacher."),
         signs=(r"teacher[._]",),
         names=(TORCHVISION, SEQUENTIAL),
+        teacher=True,
     ),
 )
