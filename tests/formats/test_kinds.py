@@ -36,6 +36,10 @@ CONTENTS = {
     "numpy": (b"\x93NUMPY" + bytes(90), "NumPy array"),
     "png": (b"\x89PNG\r\n\x1a\n" + bytes(90), "PNG image"),
     "json": (b'{"message": "Not Found"}', "JSON"),
+    "index": (
+        b'{"metadata": {}, "weight_map": {"a": "1.safetensors"}}',
+        "index of weights in several files, save",
+    ),
     "onnx": (b"\x08\x08\x12\x07pytorch" + bytes(90), "ONNX"),
     "program": (b"\x7fELF" + bytes(90), "a program"),
     "script": (b"#!/bin/sh\nrm -rf /\n", "a script"),
@@ -56,7 +60,7 @@ def test_what_is_no_checkpoint_is_named(name: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_a_pipe_and_nothing_are_named_at_once(tmp_path: Path) -> None:
-    refused(tmp_path, "it is a folder")
+    refused(tmp_path, "it is a folder; name the file in it")
     os.mkfifo(tmp_path / "pipe")
     refused(tmp_path / "pipe", "no regular file")
     with pytest.raises(Fault) as raised:

@@ -36,7 +36,7 @@ STRANGE: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
     (b"\x7fELF", "a program"),
     (b"#!", "a script"),
-    (b"{", "JSON text"),
+    (b"{", "JSON text; where it is the index of weights in several files, save them in one"),
 )
 
 
@@ -73,7 +73,9 @@ def _start(path: Path) -> bytes:
     except OSError as error:
         raise Fault("data-missing", f"checkpoint {path}: {error.strerror}") from None
     if not stat.S_ISREG(mode):
-        raise refused(path, "it is a folder" if stat.S_ISDIR(mode) else "it is no regular file")
+        raise refused(
+            path, "it is a folder; name the file in it" if stat.S_ISDIR(mode) else "it is no regular file"
+        )
     try:
         with path.open("rb") as file:
             return file.read(512)
