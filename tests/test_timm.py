@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from benchmarks.contract.protocol import catalogue
+from benchmarks.protocols.semi_supervised import run as semi_run
+from benchmarks.protocols.semi_supervised import tuning
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed
 from pretrain.data.sets import imagenet
@@ -16,6 +18,8 @@ from pretrain.nets import archs, checkpoint
 from pretrain.nets.timm import Timm, depths_of, prepared
 from pretrain.train import loop, model_card
 from tests import scenes
+from tests.test_semi_supervised import FOUR, weights
+from tests.test_semi_supervised import task as fine_tuning
 from tests.train import tiny
 
 timm = pytest.importorskip("timm")
@@ -141,3 +145,17 @@ def test_a_network_is_trained_resumed_and_described(name: str, tmp_path: Path) -
     assert checkpoint.describe(again).sha256 == checkpoint.describe(whole).sha256
     card = model_card.card("odc", recipe, split, tmp_path / "whole")
     assert card["train_flops_per_image"] > card["flops"] > 0
+
+
+def test_dropout_of_a_fine_tuning_does_not_depend_on_what_else_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(tuning.Tuning, "finish", lambda *_: None)  # states stay
+    few = {**FOUR, "head_multipliers": (1,), "precision": "fp32"}
+    given = fine_tuning(tmp_path, arch="timm:ghostnet_050", **few)
+    trials = semi_run.grid(given)
+    together = weights(given, trials)
+    (tmp_path / "val-head1_steplr1e-2.pt").unlink()
+    alone = weights(given, trials[1:])
+    assert checkpoint.weights_hash(alone[1]) == checkpoint.weights_hash(together[1])

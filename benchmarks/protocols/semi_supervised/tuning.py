@@ -31,6 +31,7 @@ from pretrain.data.view import centre_view, sized
 from pretrain.nets import checkpoint
 from pretrain.nets.heads import linear
 from pretrain.train import optim
+from pretrain.train.method import derive
 
 Ids = npt.NDArray[np.int64]
 Accuracy = tuple[float, float]  # top-1 and top-5 in percent
@@ -94,8 +95,12 @@ class Tuning:
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * optim.factor(self.settings.schedule, epoch, 1, self.settings.epochs)
 
-    def step(self, x: Tensor, truth: Tensor) -> None:
-        """One step on images (B, 3, S, S) of classes (B,)."""
+    def step(self, x: Tensor, truth: Tensor, draws: int) -> None:
+        """One step on images (B, 3, S, S) of classes (B,).
+
+        draws: seed of what dropout draws, which thus depends neither on who trains beside it nor on resuming.
+        """
+        torch.manual_seed(draws)
         with autocast(self.task.device, self.settings.precision):
             logits = self.net(x)
         self.optimizer.zero_grad()
@@ -174,12 +179,12 @@ def _train(task: Task, tunings: Sequence[Tuning], said: Callable[[str], None]) -
         for tuning in due:
             tuning.begin(epoch)
         order = fit[np.random.default_rng((task.seed, epoch)).permutation(len(fit))]
-        for batch in loader.batches(order, settings.batch_size, epoch) if due else ():
+        for number, batch in enumerate(loader.batches(order, settings.batch_size, epoch) if due else ()):
             if len(batch.index) == left_over:
                 continue
             x, truth = channels_last(batch.views[0]), y[batch.index]
             for tuning in due:
-                tuning.step(x, truth)
+                tuning.step(x, truth, derive(task.seed, epoch, number))
         for tuning in due:
             tuning.epoch += 1
         if time.monotonic() - saved >= SAVE_SECONDS:
