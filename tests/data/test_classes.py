@@ -125,6 +125,17 @@ def test_a_list_that_numbers_class_folders_in_their_order_goes_with_them(tmp_pat
         compare(tmp_path)
 
 
+def test_a_list_of_few_labels_may_lack_the_last_class_of_the_folders(tmp_path: Path) -> None:
+    folders(tmp_path, "train", "a", "b", "c")
+    folders(tmp_path, "val", "a", "b", "c")
+    write(tmp_path, "train_1percent", "a/1.png 0", "b/1.png 1")
+    few, val = (imagenet.read(tmp_path, part) for part in ("train_1percent", "val"))
+    require_same_classes({"train": few, "val": val})
+    assert few.classes == ("0", "1", "2")
+    write(tmp_path, "val", "a/1.png 0", "b/1.png 1")  # where both are lists, they say how many there are
+    assert imagenet.read(tmp_path, "train_1percent").classes == ("0", "1")
+
+
 def test_names_that_are_numbers_are_remembered_as_other_classes_than_those_of_a_list() -> None:
     one, other = of_split(named("train", "0", "1")), of_split(listed("train", 2))
     assert one.names != other.names

@@ -52,7 +52,17 @@ def read(root: Path, name: str) -> Split:
         return _from_simclr_list(full_name, folder, list_file)
     others = [root / "meta" / f"{other}.txt" for other in ("train", "val") if other != name]
     found = from_list(full_name, folder, list_file, beside=others)
+    if "percent" in name and not others[1].exists():
+        found = _with_classes_of_val(found, root)
     return replace(found, sources=(*found.sources, *looked))
+
+
+def _with_classes_of_val(found: Split, root: Path) -> Split:
+    """A list of few labels with as many classes as val/ has folders: of the last it may have no image."""
+    places = [root / name for name in ("val", *STAND_INS["val"])]
+    folders = next((set(class_folders(place)) - {FLAT} for place in places if place.is_dir()), set[str]())
+    classes = tuple(map(str, range(max(len(found.classes), len(folders)))))
+    return replace(found, classes=classes, sources=(*found.sources, *places))
 
 
 def _packed(root: Path, part: str) -> list[Path]:
