@@ -17,11 +17,24 @@ from tests import gloo
 BATCH, VIEWS, CHANNELS = 8, 2, 3
 
 
+class Acting(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d: a batch norm that ends with a dropout and an activation."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.drop, self.act = nn.Identity(), nn.PReLU()
+
+    def forward(self, input: Tensor) -> Tensor:
+        made: Tensor = self.act(self.drop(super().forward(input)))
+        return made
+
+
 def network(neck: int) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(2, CHANNELS, 1),
         nn.BatchNorm2d(CHANNELS),
+        Acting(CHANNELS),
         nn.Flatten(),
         nn.Linear(CHANNELS * 4, 5),
         BatchNorm1dOf(5, neck, 0.1, affine=False),
@@ -86,6 +99,10 @@ def test_a_norm_of_its_own_group_keeps_it() -> None:
     net = nn.Sequential(nn.BatchNorm1d(3), BatchNorm1dOf(3, 2, 0.1, affine=True))
     kinds = [type(module).__name__ for module in share_statistics(net, 0, 4, "cpu").children()]
     assert kinds == ["BatchNorm1d", "SplitBatchNorm"]
+
+
+def test_tensors_keep_their_names() -> None:
+    assert share_statistics(network(2), 2, BATCH, "cpu").state_dict().keys() == network(2).state_dict().keys()
 
 
 def test_one_process_and_the_whole_batch_need_no_other_layer() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pretrain.base.settings import changed
 from pretrain.data.sets import imagenet
 from pretrain.data.view import Input
 from pretrain.nets import archs, checkpoint
+from pretrain.nets.batch_norm import share_statistics
 from pretrain.nets.timm import Timm, depths_of, prepared
 from pretrain.train import loop, model_card
 from tests import scenes
@@ -114,6 +116,14 @@ def test_detectors_say_in_the_plan_that_they_need_a_resnet() -> None:
     known = catalogue("paper").items()
     refused = {name for name, one in known if one.unfit("timm:vit_small_patch16_224")}
     assert refused == {name for name, one in known if one.roots}
+
+
+def test_batch_norms_in_groups_keep_their_activations() -> None:
+    net = archs.build("timm:test_efficientnet", SMALL, 0).train()
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        apart = torch.cat([copy.deepcopy(net)(part) for part in x.split(4)])
+        torch.testing.assert_close(share_statistics(net, 4, 8, "cpu")(x), apart)
 
 
 def quiet(*_: object) -> None:

@@ -160,10 +160,37 @@ def _replaced(
 ) -> nn.Module:
     each = batch_size // dist.world_size()
     ranks = ranks_sharing(images, batch_size, dist.world_size())
+    if ranks == 1 and not 0 < images < each and not (dist.grouped() and dist.world_size() == 1):
+        return norm  # but in a group of one, which is forced, the code of several is run
+    behind = dict(norm.named_children())
+    for name in behind:
+        delattr(norm, name)
+    made = _sharing(norm, images, each, ranks, device, groups)
+    for name, child in behind.items():
+        made.add_module(name, child)
+    if behind:
+        made.register_forward_hook(_passed_on)
+    return made
+
+
+def _passed_on(norm: nn.Module, _: Any, normalised: Tensor) -> Tensor:
+    """What a batch norm of timm does with what it has normalised: its dropout, then its activation."""
+    for child in norm.children():
+        normalised = child(normalised)
+    return normalised
+
+
+def _sharing(
+    norm: _BatchNorm,
+    images: int,
+    each: int,
+    ranks: int,
+    device: str,
+    groups: dict[int, tdist.ProcessGroup],
+) -> nn.Module:
+    """A batch norm that divides the images of this process, or shares with those of others."""
     if 0 < images < each:
         return SplitBatchNorm(norm, images, each)
-    if ranks == 1 and not (dist.grouped() and dist.world_size() == 1):
-        return norm  # but in a group of one, which is forced, the code of several is run
     if ranks not in groups:
         groups[ranks] = _group(ranks)
     if device == "cuda":
