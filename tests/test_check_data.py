@@ -71,15 +71,19 @@ def test_what_was_printed_can_be_left_out(own: Path, capsys: pytest.CaptureFixtu
 def test_the_record_counts_what_was_left_out(own: Path, tmp_path: Path) -> None:
     bad = [own.parent / "images" / name for name in ("train/class0/000.png", "val/class1/002.png")]
     (own.parent / "bad.txt").write_text("\n".join(map(str, bad)))
-    own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}")
-    planner = Planner(resolve(["random"], None, str(own), tmp_path / "out", []))
+    trained = "[odc]\nepochs = 1\nbatch_size = 4\nclusters = 2\n"
+    own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}{trained}")
+    planner = Planner(resolve(["odc"], None, str(own), tmp_path / "out", []))
     made = planner.plan()
     ended = inline.run(made, planner, Orders(), Display(len(made)))
-    records = [job.record for job in ended if job.protocol is not None]
-    assert records
-    for record in records:
+    benchmarks = [job.record for job in ended if job.protocol is not None]
+    assert benchmarks
+    for record in benchmarks:
         assert record is not None
         assert record.facts["images_left_out"] == {"train": 1, "val": 1}
+    (trained_on,) = (job.record for job in ended if job.protocol is None and job.entry.name == "odc")
+    assert trained_on is not None
+    assert trained_on.facts["images_left_out"] == {"train": 1}
 
 
 def test_a_list_of_images_to_leave_out_names_any_bytes(own: Path) -> None:

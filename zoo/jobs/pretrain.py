@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome
@@ -54,7 +55,9 @@ def run(job: Job, place: Place) -> Outcome:
         for name in SHOWN
         if last.get(name) is not None
     ]
-    facts = {"last": last, "card": card, "weights": checkpoint.describe(path).identity()}
+    facts: dict[str, Any] = {"last": last, "card": card, "weights": checkpoint.describe(path).identity()}
+    if split.excluded:
+        facts["images_left_out"] = {"train": split.excluded}
     if "warning" in last:
         facts["alarms"] = [last["warning"]]
     return Outcome(scores, facts)
