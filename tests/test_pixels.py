@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmarks.protocols.detection import protocol as detection
+from pretrain.base.faults import Fault
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import build
@@ -47,6 +48,13 @@ def test_it_follows_the_size_of_the_others_and_not_their_network(tmp_path: Path)
     assert isinstance(pixels, Trained)
     assert (network.recipe.arch, network.recipe.input.size) == ("resnet18", 48)
     assert (pixels.recipe.arch, pixels.recipe.input.size) == ("pixels", 48)
+
+
+@pytest.mark.parametrize("sets", [{"epochs": 5}, {"arch": "resnet18"}, {"inputt.size": 64}])
+def test_a_setting_of_it_that_nothing_would_heed_is_refused(tmp_path: Path, sets: dict[str, object]) -> None:
+    suite = builtin.load("demo", tmp_path, {"raw_pixels": sets})
+    with pytest.raises(Fault, match=r"unknown setting '.*' in raw_pixels.*\(known: input\)"):
+        entries(suite, Store(tmp_path), ["odc"])
 
 
 def test_detection_leaves_it_out_with_a_reason() -> None:

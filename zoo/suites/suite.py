@@ -86,10 +86,14 @@ class Suite:
         if name not in known:
             raise unknown("model", name, known, f"suite {self.name}")
         method, recipe = known[name]
-        changes = {**self.overrides.get("pretrain", {}), **self.overrides.get(method, {})}
+        every, own = self.overrides.get("pretrain", {}), self.overrides.get(method, {})
         follows = getattr(registry.load(METHODS, method, "recipes"), "FOLLOWS", None)
         if follows is not None:  # it is not trained, but must match those that are
-            changes = {k: v for k, v in changes.items() if k.partition(".")[0] in follows}
+            every = {k: v for k, v in every.items() if k.partition(".")[0] in follows}
+            for path in own:
+                if path.partition(".")[0] not in follows:
+                    raise unknown("setting", path, follows, name)
+        changes = {**every, **own}
         made, notes = override(recipe, changes, name)
         if changes:
             made = changed(made, config=_marked(recipe.config or recipe.name, changes))
