@@ -200,7 +200,10 @@ def test_layers_that_are_not_there(model: Path, images: Path, tmp_path: Path) ->
         zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "conv5")
     zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "neck")
     model.with_name(clusters.NAME).unlink()
-    with pytest.raises(Fault, match="no projection was kept"):
+    with pytest.raises(Fault, match="no projection was kept beside it; take another --layer"):
+        zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "neck")
+    model.with_name("result.json").touch()
+    with pytest.raises(Fault, match=r"delete .*, or take another --layer$"):
         zoo("embed", model, images, "--out", tmp_path / "f.npy", "--layer", "neck")
 
 

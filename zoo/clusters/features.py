@@ -58,18 +58,24 @@ def taking(layer: str, model: Model) -> Take:
 def projecting(model: Model) -> Take:
     """The projection that was kept beside a model. Raises Fault where there is none."""
     if model.clustering is None:
-        raise Fault("data-missing", f"{model.path}: no projection was kept beside it; {advice(model.path)}")
+        said = f"no projection was kept beside it; {_again(model.path)}take another --layer"
+        raise Fault("data-missing", f"{model.path}: {said}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return model.clustering.to(device).project
 
 
 def advice(path: Path) -> str:
     """What to do where no clusters are kept beside a model."""
+    return f"{_again(path)}give --clusters K, and k-means finds K clusters in the images themselves"
+
+
+def _again(path: Path) -> str:
+    """How a model that was trained here gets what its method keeps; '' of any other file."""
     record = path.with_name("result.json")
     if not record.exists():
-        return "give --clusters K, and k-means finds K clusters in the images themselves"
+        return ""
     said = f"delete {record} and run `zoo run` for it again, which trains nothing while its state.pt is there"
-    return f"{said} (its method must have clusters), or give --clusters K"
+    return f"{said} (its method must have clusters), or "
 
 
 def nearest(clustering: Clustering, z: Tensor, head: int) -> Tensor:
