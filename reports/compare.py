@@ -23,12 +23,13 @@ from reports.view import View, pretraining
 CLEAR = 2.0  # standard errors from which on a difference is more than noise
 SHARES = ("top1", "top5")  # what a score's name ends in that is a share of images: its own noise is known
 NONE = "–"
+Scored = tuple[str, Score]  # a score with what its weights are of
 
 
 @dataclass(frozen=True)
 class Number:
-    """A model's number: the mean of n seeds. error: its standard error, None where nothing is known of it;
-    noise: what that error is of, in words.
+    """A model's number: the mean of n records, of seeds or evaluations. error: its standard error, None where
+    nothing is known of it; noise: what that error is of, in words.
     """
 
     value: float
@@ -122,7 +123,7 @@ def _line(rows: Sequence[Row], protocol: Protocol, column: Column) -> Line | Non
     first = numbers[0]
     records = [_records(row, protocol.name) for row in rows]
     refused = ["", *(differing(records[0], other) for other in records[1:])]
-    better: Better = next((s[0].better for s in scores if not isinstance(s, str)), "")
+    better: Better = next((s[0][1].better for s in scores if not isinstance(s, str)), "")
     differences = [
         None if i == 0 or isinstance(first, str) or isinstance(one, str) else _difference(first, one, better)
         for i, one in enumerate(numbers)
@@ -137,28 +138,51 @@ def _records(row: Row, protocol: str) -> list[Result]:
     return [] if isinstance(found, Missing) else [record for _, record in found]
 
 
-def _scores(row: Row, protocol: str, name: str) -> list[Score] | str:
-    """A score per seed, or a word for what is missing."""
+def _scores(row: Row, protocol: str, name: str) -> list[Scored] | str:
+    """A score per record, or a word for what is missing."""
     found = row.found(protocol)
     if isinstance(found, Missing):
         return found.word
-    scores = [score for _, record in found if (score := record.score(name)) is not None]
+    scores = [(_weights(record), score) for _, record in found if (score := record.score(name)) is not None]
     return scores if scores and len(scores) == len(found) else NONE
 
 
-def _number(scores: Sequence[Score]) -> Number:
-    """The mean over seeds with its standard error; of one seed, that of its repeats, or of its images."""
+def _weights(record: Result) -> str:
+    """What stands for the training behind a record; without one, several seeds have the same weights."""
+    return str(record.identity.get("weights") or record.trained)
+
+
+def _number(found: Sequence[Scored]) -> Number:
+    """The mean over seeds with its standard error. Evaluations of the same weights are no new trainings: of
+    several trainings each counts once, of one the error is that of its evaluations, repeats or images.
+    """
+    scores = [score for _, score in found]
     values, _ = over_seeds(scores)
-    n, first = len(values), scores[0]
+    n, mean = len(values), fmean(values)
+    away: dict[str, float] = {}
+    for (weights, _), value in zip(found, values, strict=True):
+        away[weights] = away.get(weights, 0.0) + (value - mean) / n
+    if (trained := len(away)) > 1:
+        error = math.sqrt(sum(one**2 for one in away.values()) * trained / (trained - 1))
+        return Number(mean, n, error, "seeds")
+    return Number(mean, n, *_of_one_training(scores[0], values))
+
+
+def _of_one_training(first: Score, values: Sequence[float]) -> tuple[float | None, str]:
+    """The standard error of the mean of evaluations of the same weights, None where nothing is known of it,
+    and what it is of.
+    """
+    n, mean, own = len(values), fmean(values), 0.0
     if n > 1:
-        return Number(fmean(values), n, stdev(values) / math.sqrt(n), "seeds")
-    if first.spread and len(first.spread.values) > 1:
+        own = stdev(values) / math.sqrt(n)
+    elif first.spread and len(first.spread.values) > 1:
         count = len(first.spread.values)  # std is that of a population
-        return Number(values[0], 1, first.spread.std / math.sqrt(count - 1), first.spread.kind)
-    if first.name.endswith(SHARES) and first.n > 0 and 0 <= values[0] <= 100:
-        share = values[0] / 100
-        return Number(values[0], 1, 100 * math.sqrt(share * (1 - share) / first.n), "images")
-    return Number(values[0], 1, None, "")
+        return first.spread.std / math.sqrt(count - 1), first.spread.kind
+    if first.name.endswith(SHARES) and first.n > 0 and 0 <= mean <= 100:
+        share = mean / 100
+        images = 100 * math.sqrt(share * (1 - share) / first.n)  # the same ones in every evaluation
+        return (images, "images") if images >= own else (own, "evaluations")
+    return (own, "evaluations") if own else (None, "")
 
 
 def _difference(first: Number, other: Number, better: Better) -> Difference:

@@ -55,7 +55,7 @@ def benchmark(
     if isinstance(model, dict):
         more["model"], model = model, "odd"
     seed, better = more.pop("seed", 0), more.pop("better", "higher")
-    data = more.pop("data", "aaaa")
+    data, weights = more.pop("data", "aaaa"), more.pop("weights", f"w{model}")
     body: dict[str, Any] = {
         "key": f"{model}{protocol.name}{seed}{more.get('time', '')}"[:40],
         "model": {"name": model, "method": model, "recipe": "given", "config": "config"},
@@ -64,7 +64,7 @@ def benchmark(
             "version": protocol.version,
             "settings": plain(protocol.settings),
         },
-        "identity": {"weights": f"w{model}", "data": {"val": data}, "seed": seed, **protocol.rule()},
+        "identity": {"weights": weights, "data": {"val": data}, "seed": seed, **protocol.rule()},
         "metrics": [Score(name, value, n, "val", better=better) for name, value in scores.items()],
         "seed": seed,
         "time": {"start": "", "end": "2026-01-01"},

@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from benchmarks.contract.protocol import Protocol
 from benchmarks.contract.score import Score, Spread
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed
@@ -40,8 +41,21 @@ def gap(made: Comparison, i: int = 1) -> Difference:
 
 
 def seeds(home: Path, model: str, values: list[float], **more: Any) -> None:
+    """A training per value."""
     for seed, value in enumerate(values):
-        benchmark(home, KNN, {"k20_top1": value}, model=model, seed=seed, **more)
+        weights = f"w{model}{seed or ''}"
+        benchmark(home, KNN, {"k20_top1": value}, model=model, seed=seed, weights=weights, **more)
+
+
+def evaluations(home: Path, protocol: Protocol, scores: dict[int, list[float]], name: str) -> Comparison:
+    """Several values per training of ODC, as `--eval-seeds` leaves them; compared with another model."""
+    for trained, values in scores.items():
+        for seed, value in enumerate(values):
+            said = {"name": "odc", "method": "odc", "recipe": "r", "config": "c", "seed": trained}
+            more: dict[str, Any] = {"weights": f"w{trained}", "at": f"of{trained}", "n": 100}
+            benchmark(home, protocol, {name: value}, said, seed=seed, **more)
+    benchmark(home, protocol, {name: 50.0}, model="swav")
+    return compare(view(home), ["odc", "swav"])
 
 
 def test_the_noise_of_a_difference_of_means_over_seeds_is_that_of_welch(tmp_path: Path) -> None:
@@ -75,6 +89,30 @@ def test_of_one_seed_the_noise_is_that_of_its_images_or_repeats_or_not_known(tmp
     assert unknown.differences[1] == Difference(14.0, None, None, True)
     repeated = number(line(made, "NMI").numbers[0])
     assert (repeated.error, repeated.noise) == (pytest.approx(1.0), "restarts")
+
+
+def test_evaluations_of_one_training_do_not_count_as_trainings(tmp_path: Path) -> None:
+    values = {0: [50.0, 51.0, 52.0], 1: [60.0, 61.0, 62.0], 2: [70.0]}
+    first = number(line(evaluations(tmp_path, KNN, values, "k20_top1")).numbers[0])
+    mean = 406 / 7
+    away = [3 * (51 - mean) / 7, 3 * (61 - mean) / 7, (70 - mean) / 7]
+    assert (first.value, first.n, first.noise) == (pytest.approx(mean), 7, "seeds")
+    assert first.error == pytest.approx((sum(one**2 for one in away) * 3 / 2) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "noise"),
+    [([50.0, 50.0, 50.0], 5.0, "images"), ([20.0, 50.0, 80.0], 30 / 3**0.5, "evaluations")],
+)
+def test_the_same_weights_evaluated_again_are_never_without_noise(
+    tmp_path: Path, values: list[float], error: float, noise: str
+) -> None:
+    first = number(line(evaluations(tmp_path, KNN, {0: values}, "k20_top1")).numbers[0])
+    assert (first.value, first.n, first.noise) == (50.0, 3, noise)
+    assert first.error == pytest.approx(error)
+    equal = evaluations(tmp_path / "svm", SVM, {0: [60.0, 60.0]}, "mAP")
+    assert number(line(equal, "SVM").numbers[0]).error is None
+    assert gap(compare(view(tmp_path), ["odc", "swav"])).clear in (None, False)
 
 
 def test_a_lower_number_is_better_where_the_score_says_so(tmp_path: Path) -> None:
