@@ -146,7 +146,7 @@ def _entry(place: tuple[str, str], name: str, records: Sequence[Result], scores:
         unit=score.unit,
         better=score.better,
         value=fmean(one.value for one in scores),
-        noise=noise(scores),
+        noise=noise(scores, [record.identity.get("weights") or record.trained for record in records]),
         seeds=tuple(sorted(record.seed for record in records)),
         split=score.split,
         n=score.n,
@@ -167,9 +167,19 @@ def _weights(records: Sequence[Result]) -> str:
     return digest(known) if all(known.values()) else ""
 
 
-def noise(scores: Sequence[Score]) -> float:
-    """The standard deviation between seeds, of one seed that between its own draws or restarts; else 0."""
-    if len(scores) > 1:
+def noise(scores: Sequence[Score], trainings: Sequence[object]) -> float:
+    """The standard deviation between seeds, of one seed that between its own draws or restarts; else 0.
+
+    trainings: whose weights each score is of. Where several are of one, so much that noise / sqrt(scores) is
+    the error of their mean: evaluations of the same weights are no new trainings.
+    """
+    n, known = len(scores), dict.fromkeys(trainings)
+    if 1 < len(known) < n:
+        mean = fmean(score.value for score in scores)
+        pairs = list(zip(trainings, scores, strict=True))
+        away = [sum(score.value - mean for own, score in pairs if own == one) for one in known]
+        return sqrt(sum(one**2 for one in away) / n * len(known) / (len(known) - 1))
+    if n > 1:
         return stdev(score.value for score in scores)
     spread = scores[0].spread
     return spread.std if spread else 0.0

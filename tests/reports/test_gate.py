@@ -97,6 +97,18 @@ def test_the_noise_of_one_seed_is_that_of_its_own_repeats(tmp_path: Path) -> Non
     assert measured(found(tmp_path)).entries[0].noise == 2.0
 
 
+def test_evaluations_of_one_training_do_not_make_the_mean_surer(tmp_path: Path) -> None:
+    """Two trainings at 40 and 60 have a mean of 50 with an error of 10, however often each is evaluated."""
+    for trained in (0, 1):
+        model = {"name": "odc", "method": "odc", "recipe": "odc", "config": "c", "seed": trained}
+        for seed, value in enumerate((39.0, 40.0, 41.0)):
+            more: dict[str, Any] = {"seed": seed, "weights": f"w{trained}", "at": f"-{trained}"}
+            benchmark(tmp_path, KNN, {"top1": value + 20 * trained}, model, **more)
+    (entry,) = measured(found(tmp_path)).entries
+    assert (entry.value, len(entry.seeds)) == (50.0, 6)
+    assert entry.noise / 6**0.5 == pytest.approx(10.0)
+
+
 def test_numbers_of_the_same_weights_may_differ_by_the_floor_alone(tmp_path: Path) -> None:
     """Seeds of an untrained network differ by more than a wrong crop moves their mean."""
     path = tmp_path / "baseline.json"
