@@ -203,3 +203,26 @@ def test_a_setting_that_came_later_moves_no_digest_until_it_is_used() -> None:
     assert "solarize" not in plain(ODC)["views"][0]
     assert plain(ODC, every=True)["views"][0]["solarize"] == 0
     assert key(made) != known["swav_resnet10-narrow_demo"]
+
+
+@pytest.mark.parametrize(
+    ("model", "suite", "epochs", "said"),
+    [
+        ("swav", "cifar", 50, "swav.queue_from 50 is after the last of 50 epochs: no queue is used"),
+        ("swav", "cifar", 51, ""),
+        ("swav", "demo", 5, ""),  # which has no queue
+        (
+            "invariance_propagation",
+            "demo",
+            20,
+            "propagate_from 20 is after the last of 20 epochs: nothing is",
+        ),
+        ("coke", "smoke", 3, "coke.mixture_from 3 is after the last of 3 epochs: nothing is averaged"),
+        ("coke", "demo", 3, ""),
+    ],
+)
+def test_a_part_of_a_method_that_fewer_epochs_never_reach_is_said(
+    tmp_path: Path, model: str, suite: str, epochs: int, said: str
+) -> None:
+    notes = builtin.load(suite, tmp_path, {model: {"epochs": epochs}}).entry(model).notes
+    assert said in " ".join(notes) if said else not notes

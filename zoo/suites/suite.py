@@ -97,6 +97,7 @@ class Suite:
         made, notes = override(recipe, changes, name)
         if changes:
             made = changed(made, config=_marked(recipe.config or recipe.name, changes))
+        notes += [f"{name}.{said}" for said in made.unreached()]
         if self.variant not in recipes(method):
             notes.append(f"{name}: it has no recipe for '{self.variant}'; that of 'demo' stands in")
         return Trained(name, method, made, tuple(notes))

@@ -49,6 +49,12 @@ class CoKeRecipe(Recipe):
         if self.mixture_from and self.crops > 1:
             raise ValueError("mixture_from: labels are averaged over epochs with one view alone; set it to 0")
 
+    def unreached(self) -> list[str]:
+        if not self.mixture_from or self.mixture_from < self.epochs:
+            return []
+        said = f"is after the last of {self.epochs} epochs: nothing is averaged over epochs"
+        return [f"mixture_from {self.mixture_from} {said}"]
+
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)
         if images < (most := max(self.clusterings)):

@@ -45,6 +45,12 @@ class InvariancePropagationRecipe(Recipe):
             said = f"{self.neighbours} are not fewer than the {self.background} of the background"
             raise ValueError(f"neighbours: {said}; lower one or raise the other")
 
+    def unreached(self) -> list[str]:
+        if self.propagate_from < self.epochs:
+            return []
+        said = f"is after the last of {self.epochs} epochs: nothing is propagated"
+        return [f"propagate_from {self.propagate_from} {said}"]
+
     def fits(self, images: int, classes: int) -> None:
         super().fits(images, classes)
         if images < self.background:

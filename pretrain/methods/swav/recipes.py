@@ -39,6 +39,11 @@ class SwAVRecipe(Recipe):
                 f"assign_views: {self.assign_views} of {self.crops} views leave none to predict them from"
             )
 
+    def unreached(self) -> list[str]:
+        if not self.queue or self.queue_from < self.epochs:
+            return []
+        return [f"queue_from {self.queue_from} is after the last of {self.epochs} epochs: no queue is used"]
+
     def kept(self, images: int) -> int:
         return 4 * self.queue * self.dim * self.assign_views
 
