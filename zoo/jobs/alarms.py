@@ -15,6 +15,7 @@ from pretrain.data.split import Split
 from pretrain.data.view import centre_view
 from pretrain.nets.backbone import Backbone
 from zoo.plan.datasets import Datasets
+from zoo.suites.suite import Reference
 
 LOOKED_AT = 64  # images whose features are compared
 EQUAL = 1e-6  # of the features' size: what differs by less is rounding
@@ -26,12 +27,15 @@ def alarms(
     splits: Mapping[str, Split],
     datasets: Datasets,
     device: torch.device,
+    pretrained_on: Reference | None = None,
 ) -> list[str]:
-    """A sentence for each reason to doubt the numbers of a benchmark; none is the rule."""
+    """A sentence for each reason to doubt the numbers of a benchmark; none is the rule. pretrained_on: what
+    the backbone was trained on, None where that was nothing, or nobody knows.
+    """
     found = _weights(backbone)
     if protocol.report_on in splits:
         found += _features(backbone, splits[protocol.report_on], device)
-        found += _overlap(protocol, splits, datasets)
+        found += _overlap(protocol, splits, datasets, pretrained_on)
     return found
 
 
@@ -54,15 +58,17 @@ def _features(backbone: Backbone, split: Split, device: torch.device) -> list[st
     return [f"the features of {len(features)} different images of {split.name} are all the same"]
 
 
-def _overlap(protocol: Protocol, splits: Mapping[str, Split], datasets: Datasets) -> list[str]:
-    """Images of the reported split that were trained on."""
-    role = protocol.report_on
-    train = protocol.data.get("train")
-    if train is None or role == "train":
+def _overlap(
+    protocol: Protocol, splits: Mapping[str, Split], datasets: Datasets, pretrained_on: Reference | None
+) -> list[str]:
+    """Images of the reported split that were trained on, by the benchmark or before it."""
+    role, found = protocol.report_on, list[str]()
+    if role == "train":
         return []
-    shared = datasets.shared(train, protocol.data[role])
-    return (
-        [f"{shared} images of {splits[role].name} are among those of {splits['train'].name}"]
-        if shared
-        else []
-    )
+    train, reported = protocol.data.get("train"), splits[role].name
+    if train is not None and (shared := datasets.shared(train, protocol.data[role])):
+        found.append(f"{shared} images of {reported} are among those of {splits['train'].name}")
+    before = pretrained_on if pretrained_on != train else None
+    if before is not None and (shared := datasets.shared(before, protocol.data[role])):
+        found.append(f"{shared} images of {reported} are among those of the pretraining, {before}")
+    return found

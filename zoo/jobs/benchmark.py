@@ -23,6 +23,7 @@ from pretrain.nets import checkpoint
 from zoo.jobs.alarms import alarms
 from zoo.jobs.place import Place
 from zoo.plan.job import Job
+from zoo.suites.suite import Trained
 
 
 def run(job: Job, place: Place) -> Outcome:
@@ -43,7 +44,7 @@ def run(job: Job, place: Place) -> Outcome:
     if dist.rank() == 0:
         take(task.work, job.folder, (pictures.FOLDER, keep.FOLDER))
         shutil.rmtree(task.work)
-    return outcome._replace(facts={**outcome.facts, **_more_facts(task, place)})
+    return outcome._replace(facts={**outcome.facts, **_more_facts(job, task, place)})
 
 
 def _opened(job: Job, place: Place) -> Task:
@@ -77,12 +78,13 @@ def _opened(job: Job, place: Place) -> Task:
     )
 
 
-def _more_facts(task: Task, place: Place) -> dict[str, Any]:
+def _more_facts(job: Job, task: Task, place: Place) -> dict[str, Any]:
     """How many images were left out of each role's split, and what makes the number doubtful."""
     excluded = {role: split.excluded for role, split in task.splits.items() if split.excluded}
     more: dict[str, Any] = {"images_left_out": excluded} if excluded else {}
     told = checkpoint.describe(task.checkpoint).origin.get("warnings", [])
-    found = alarms(task.protocol, task.backbone, task.splits, place.datasets, place.device)
+    before = place.suite.pretrained_on if isinstance(job.entry, Trained) and job.entry.recipe.epochs else None
+    found = alarms(task.protocol, task.backbone, task.splits, place.datasets, place.device, before)
     if doubts := [*told, *found]:
         more["alarms"] = doubts
     return more
