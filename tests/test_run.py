@@ -212,6 +212,11 @@ def test_several_seeds_show_their_mean_and_spread(own: Path) -> None:
         (("run", "odc", "--benchmarks", "knn"), 2, "unknown benchmark 'knn'"),
         (("run", "odc"), 2, "say either --all-benchmarks or --benchmarks"),
         (("run", "odc", "--all-benchmarks", "--set", "odc.x=1"), 2, "unknown setting 'x'"),
+        (
+            ("run", "odc", "--all-benchmarks", "--set", "odc.arch=resnet500"),
+            2,
+            "unknown arch 'resnet500'; did",
+        ),
         (("run", "odc", "--all-benchmarks", "--set", "lr=1"), 2, "--set expects NAME.FIELD=VALUE"),
         (("run", "odc", "--all-benchmarks", "--seeds", "a"), 2, "--seeds expects whole numbers"),
         (("run", "odc", "--all-benchmarks", "--eval-seeds", "0-x"), 2, "--eval-seeds expects whole numbers"),

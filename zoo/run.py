@@ -48,6 +48,7 @@ from zoo.show import tables
 from zoo.show.progress import Display
 from zoo.stopping import listen, one_sentence
 from zoo.suites import builtin
+from zoo.suites.suite import Trained
 from zoo.trackers import mirror
 from zoo.weights.options import flags, reading
 
@@ -174,6 +175,7 @@ def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display
     drawn = request.suite.drawn()
     if drawn and not any(job.runs(orders.again) for job in plan):
         return False  # nothing to write: a finished zoo may lie on a read-only share
+    _require_archs(plan)
     request.store.require_writable()
     if orders.gpus and engine is not Engine.SLURM:  # a login node has none
         import torch
@@ -188,6 +190,15 @@ def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display
     if _first() and orders.again:
         request.store.forget_caches()
     return not drawn
+
+
+def _require_archs(plan: Plan) -> None:
+    """Raises Fault where a model that is to be trained names an architecture that there is not."""
+    from pretrain.nets import archs  # loads torch, which a plan does not
+
+    for job in plan:
+        if job.protocol is None and isinstance(job.entry, Trained) and job.state != "done":
+            archs.require(job.entry.recipe.arch)
 
 
 def crowded(load: float, there: int, environment: Mapping[str, str]) -> str:
