@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +39,16 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 
     wanted = precision == "bf16" and computes_bf16(device.type)
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """fp32 whatever the precision of the network around it."""
+    import torch
+
+    known = torch.amp.is_autocast_available(device.type)
+    with torch.autocast(device.type, enabled=False) if known else nullcontext(), numerics("fp32"):
+        yield
 
 
 @cache

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pretrain.base.numerics import exact
 from pretrain.data.view import Input, View
 
 Ints = npt.NDArray[np.int64]
@@ -45,7 +46,8 @@ def finish(pixels: Tensor, view: View, u: Tensor, given: Input) -> Tensor:
     """Normalised views (B, 3, S, S) fp32, channels last, from uint8 pixels (B, S, S, 3) on their device.
 
     u: fp32 (B, COLOUR_DRAWS) on the host. Order as in the papers: flip, rotation, colour jitter (the four in
-    random order per image), gray, blur, solarisation, lighting.
+    random order per image), gray, blur, solarisation, lighting; in fp32 whatever
+    the network that asks for them is computed in.
     """
     out = torch.empty(pixels.shape, device=pixels.device)
     flipped, changes = _rows(u[:, 0] < view.flip), list(planned(view, u))
@@ -56,7 +58,8 @@ def finish(pixels: Tensor, view: View, u: Tensor, given: Input) -> Tensor:
         lo, hi = flipped.searchsorted((at, end))
         block = _flipped(pixels[at:end], flipped[lo:hi] - at)
         if changes:
-            block = _coloured(block, [part for change in changes for part in _cut(change, at, end)])
+            with exact(pixels.device):
+                block = _coloured(block, [part for change in changes for part in _cut(change, at, end)])
         _normalised(block, given, out[at:end])
     return out.permute(0, 3, 1, 2)
 

@@ -93,7 +93,7 @@ DEMO = (
     changed(
         _400,
         name="deepclusterv2_resnet10-narrow_demo",
-        version=1,
+        version=2,  # views of the first banks in fp32
         config="resnet10-narrow",
         arch="resnet10_narrow",
         input=Input(size=32, resize=32),
