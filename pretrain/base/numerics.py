@@ -33,12 +33,19 @@ def numerics(kind: Numerics) -> Iterator[None]:
             backend.fp32_precision = before
 
 
-def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Mixed precision where bf16 is asked for and the device has it; elsewhere fp32 as it is."""
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """A network's precision: bf16 where it is asked for and the device has it, TF32, or what is around it."""
     import torch
 
     wanted = precision == "bf16" and computes_bf16(device.type)
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+    with torch.autocast(device.type, torch.bfloat16, enabled=wanted), rounded(precision):
+        yield
+
+
+def rounded(precision: str) -> AbstractContextManager[None]:
+    """TF32 where it is the precision of a network, for its backward pass, too; else as it is."""
+    return numerics("tf32") if precision == "tf32" else nullcontext()
 
 
 @contextmanager

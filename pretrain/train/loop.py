@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pretrain.base import dist, phase, watch
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import autocast, rounded
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint, clusters
@@ -78,9 +78,10 @@ def step(run: Run, batch: Batch, at: At, rate: float) -> Loss:
         loss = run.method.loss(run.net, dataclasses.replace(batch, views=views), at)
     run.optimizer.zero_grad(set_to_none=True)
     watch.went_on()  # gradients travel in here
-    loss.value.backward()
-    if isinstance(run.net, Parts):
-        run.net.backward()
+    with rounded(run.recipe.precision):
+        loss.value.backward()
+        if isinstance(run.net, Parts):
+            run.net.backward()
     run.method.before_step(at, run.optimizer)
     run.optimizer.step()
     run.method.after_step(at, *loss.seen)

@@ -36,7 +36,7 @@ def run(job: Job, place: Place) -> Outcome:
     split = place.datasets.split(place.suite.pretrained_on) if recipe.epochs else empty
     _require_planned(job, place)
     with (
-        numerics("tf32" if recipe.precision == "tf32" else "fp32"),
+        numerics("fp32"),  # but for the network, see its recipe
         mirror.following(job.folder, job.label, plain(recipe), place.report) as report,
     ):
         path = loop.fit(job.entry.method, recipe, split, job.folder, job.seed, place.device, report)

@@ -46,7 +46,7 @@ def fit(
     if settings:
         found, _ = override(found, dict(settings), found.name)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    with numerics("tf32" if found.precision == "tf32" else "fp32"):
+    with numerics("fp32"):  # but for the network, see its recipe
         return loop.fit(method, found, _split(data), Path(out), seed, where, report or _quiet)
 
 

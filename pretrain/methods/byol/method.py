@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import exact
 from pretrain.cluster import health
 from pretrain.data.loader import Batch
 from pretrain.methods.byol.recipes import BYOLRecipe
@@ -48,7 +48,7 @@ class BYOL(Method):
         """Of both views to predict the other one's projection; `seen` are the teacher's projections."""
         _, p = net(batch.views)
         z, _ = self.teacher.forward(self.projecting, batch.views)
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             value = prediction_loss(p.float(), z.float())
         return Loss(value, (z,))
 

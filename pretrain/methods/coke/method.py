@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import exact
 from pretrain.cluster import agreement, health
 from pretrain.cluster.nearest import matmul_precision
 from pretrain.data.loader import Batch
@@ -89,7 +89,7 @@ class CoKe(Method):
         """
         recipe, b = self.recipe, len(batch.index)
         z, p = net(batch.views)
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             z, p = (F.normalize(x.float()).view(-1, b, recipe.dim) for x in (z, p))
             features = z[:LARGE].detach().mean(0)
             fresh = self.assign(features, at.epoch)

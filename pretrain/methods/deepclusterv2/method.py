@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import autocast, exact
 from pretrain.base.settings import changed
 from pretrain.cluster import agreement, health, kmeans
 from pretrain.data.loader import Batch
@@ -102,7 +102,7 @@ class DeepClusterV2(Method):
         """
         recipe, views = self.recipe, len(batch.views)
         z, _ = net(batch.views)
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             losses = [
                 labelled_loss(
                     z @ self.prototypes[q].T / recipe.temperature, labels[batch.index].long().repeat(views)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import exact
 from pretrain.cluster import health
 from pretrain.cluster.codes import sinkhorn, swapped_loss
 from pretrain.data.loader import Batch
@@ -58,7 +58,7 @@ class DINO(Method):
         recipe, b = self.recipe, len(batch.index)
         _, t = self.teacher.forward(self.net, batch.views[: recipe.teacher_views])
         z, s = net(batch.views)
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             q = self.taught(t, at.epoch)
             value = swapped_loss(s.view(-1, b, s.shape[1]), q.view(-1, b, q.shape[1]), recipe.temperature)
         return Loss(value, (t, q, z.detach()))
@@ -118,7 +118,7 @@ class Directions(nn.Module):
         self.weight = nn.Parameter(nn.Linear(inside, outside, bias=False).weight.detach())
 
     def forward(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
+        with exact(z.device):
             return F.linear(z.to(self.weight.dtype), F.normalize(self.weight))
 
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import exact
 from pretrain.cluster import health
 from pretrain.cluster.nearest import matmul_precision
 from pretrain.data.loader import Batch
@@ -61,7 +61,7 @@ class InvariancePropagation(Method):
         """Instance discrimination and, later, propagation; `seen` are ids, features and nearest images."""
         recipe, index = self.recipe, batch.index
         z, _ = net(batch.views[:1])
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             near = nearest(z.detach(), self.bank, recipe.background)
             own = self._similar(z, index[:, None])
             background = self._similar(z, near).logsumexp(1, keepdim=True)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import exact
 from pretrain.cluster import health
 from pretrain.data.loader import Batch
 from pretrain.methods.mocov2.recipes import MoCoRecipe
@@ -53,7 +53,7 @@ class MoCo(Method):
         """Of the queries to tell their keys from the queue; `seen` are the keys."""
         q, _ = net(batch.views[:1])
         k = self.keys(batch.views[1], at)
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             value = contrast(q, k, self.queue, self.recipe.temperature)
         return Loss(value, (k,))
 

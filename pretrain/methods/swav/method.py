@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pretrain.base import dist
-from pretrain.base.numerics import autocast
+from pretrain.base.numerics import exact
 from pretrain.cluster import agreement, health
 from pretrain.cluster.codes import sinkhorn, swapped_loss
 from pretrain.data.loader import Batch
@@ -61,7 +61,7 @@ class SwAV(Method):
             self.prototypes.weight.copy_(F.normalize(self.prototypes.weight))
         z, scores = net(batch.views)
         z, s = z.view(-1, b, z.shape[1]), scores.view(-1, b, scores.shape[1])
-        with autocast(self.device, "fp32"):
+        with exact(self.device):
             q = self.codes(s[: recipe.assign_views], at)
             value = swapped_loss(s, q, recipe.temperature)
         return Loss(value, (batch.index, z[: recipe.assign_views].detach(), q[0].argmax(1).int()))
@@ -135,5 +135,5 @@ class Prototypes(nn.Module):
         )  # directions of a linear layer
 
     def forward(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
+        with exact(z.device):
             return z.float() @ self.weight.T
