@@ -101,3 +101,12 @@ def test_two_processes_hold_the_statistics_of_one(shared: int, tmp_path: Path) -
     for name, tensor in alone.items():
         assert torch.equal(first[name], second[name]), name
         torch.testing.assert_close(first[name], tensor)
+
+
+def test_without_batch_norms_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even an empty tensor: it would be one of the CPU, which NCCL refuses."""
+    net, sent = nn.Linear(2, 2), list[Tensor]()
+    monkeypatch.setattr(dist, "world_size", lambda: 2)
+    monkeypatch.setattr(dist, "broadcast_", lambda tensor: sent.append(tensor) or tensor)
+    Teacher(net).follow(net, 0.9)
+    assert sent == []

@@ -64,7 +64,9 @@ def rising(first: float, done: float) -> float:
 
 def _take_the_first(tensors: list[Tensor]) -> None:
     """Overwrites tensors by those of the first process, in one message."""
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors] or [torch.zeros(0)])
+    if not tensors:  # as a network without batch norms has
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
     parts = dist.broadcast_(flat).split([tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view(tensor.shape))
