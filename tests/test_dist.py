@@ -85,6 +85,20 @@ def test_a_hash_that_is_taken_piece_by_piece_is_that_of_the_whole(words: int) ->
     assert int(dist.hash64(t)) == int(dist.mix64(total))
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_more_processes_than_gpus_are_one_sentence_of_each(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first, too, which alone is heard; its own GPU is there."""
+    for name, value in {"LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": 2, "WORLD_SIZE": 2, "RANK": rank}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(
+        Fault, match="2 processes of this machine take a GPU each, and each of them sees 1; start 1"
+    ):
+        dist.start("cuda")
+
+
 def _own(rank: int, dtype: torch.dtype) -> Tensor:
     """Different values and a different number of rows on every rank; none on rank 1."""
     rows = (2, 0, 3)[rank]

@@ -35,13 +35,12 @@ def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
     gloo on the CPU, NCCL on CUDA, where rank r of a node takes GPU LOCAL_RANK. From then on the ranks watch
     each other, see `watch`. Where `ZOO_FORCE_DDP=1` one process forms a group of its own: every collective,
     DDP and synchronised batch norm then run as among several. Raises Fault if the environment announces
-    several processes but not how to meet them.
+    several processes but not how to meet them, or more of them on this machine than it has GPUs.
     """
     device = torch.device(device)
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if device.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else device.index or 0
-        device = torch.device("cuda", local)
+        device = _own_gpu(device.index or 0)
         torch.cuda.set_device(device)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if not several and os.environ.get(FORCED) == "1" and not grouped():
@@ -57,6 +56,18 @@ def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
         tdist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
         _WATCHES.extend(filter(None, [watch.begin(rank(), world_size())]))
     return device
+
+
+def _own_gpu(index: int) -> torch.device:
+    """The GPU of this process, one each. All say where there are too few: the first alone is heard."""
+    local = int(os.environ.get("LOCAL_RANK", index))
+    wanted, found = max(local + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1))), torch.cuda.device_count()
+    if wanted > found:
+        said = f"{wanted} processes of this machine take a GPU each, and each of them sees {found}"
+        raise Fault(
+            "dependency-missing", f"{said}; start {found} (--nproc_per_node), or let all of them see all GPUs"
+        )
+    return torch.device("cuda", local)
 
 
 @contextmanager
