@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.protocols.knn import run as knn
 from benchmarks.protocols.knn.protocol import KnnSettings
@@ -121,3 +122,26 @@ def test_a_low_temperature_ranks_classes_as_exact_weights_do(temperature: float)
         for value, at in zip(cosine[row].tolist(), near[row].tolist(), strict=True):
             votes[y[at]] += np.exp(value / temperature)
         assert found == np.argsort(-votes, kind="stable")[:5].tolist()
+
+
+class Adding(TorchDispatchMode):
+    """How many sums were added to, and whether one of them was twice in one operation."""
+
+    sums, twice = 0, False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.scatter_add_.default:
+            _, dim, index, _ = args
+            found = index.sort(dim).values
+            self.sums += index.numel()
+            self.twice |= bool((found.diff(dim=dim) == 0).any())
+        return func(*args, **(kwargs or {}))
+
+
+def test_votes_are_added_one_by_one() -> None:
+    """A GPU adds those of one operation in any order, and sums then differ from run to run."""
+    g = torch.Generator().manual_seed(0)
+    bank, queries = torch.randn(60, 8, generator=g), torch.randn(17, 8, generator=g)
+    with Adding() as adding:
+        knn.vote(bank, torch.arange(60) % 3, queries, KnnSettings(ks=(5, 20)))
+    assert (adding.sums, adding.twice) == (17 * 25, False)

@@ -95,11 +95,21 @@ def vote(
     for cosine, near in zip(similarity.split(rows), index.split(rows), strict=True):
         weight = _weights(cosine, settings.temperature)
         for out, k in zip(ranked, settings.ks, strict=True):
-            votes = weight.new_zeros(len(near), classes)
-            votes.scatter_add_(1, y[near[:, :k]], weight[:, :k])
+            votes = _votes(y[near[:, :k]], weight[:, :k], classes)
             out.append(votes.argsort(dim=1, descending=True, stable=True)[:, :5])
     place = dist.all_gather_rows(mine).argsort()
     return [dist.all_gather_rows(torch.cat(parts))[place] for parts in ranked]
+
+
+def _votes(y: Tensor, weight: Tensor, classes: int) -> Tensor:
+    """Sums (M, classes) of weights (M, k) of classes y (M, k), the nearest first.
+
+    One neighbour at a time: a GPU that is given several of one class adds them in any order.
+    """
+    votes = weight.new_zeros(len(y), classes)
+    for one, its in zip(y.split(1, dim=1), weight.split(1, dim=1), strict=True):
+        votes.scatter_add_(1, one, its)
+    return votes
 
 
 def _weights(cosine: Tensor, temperature: float) -> Tensor:
