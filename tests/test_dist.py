@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,22 @@ def test_more_processes_than_gpus_are_one_sentence_of_each(
         Fault, match="2 processes of this machine take a GPU each, and each of them sees 1; start 1"
     ):
         dist.start("cuda")
+
+
+@pytest.mark.parametrize(
+    ("backend", "fails", "left"), [("nccl", True, 0), ("nccl", False, 1), ("gloo", True, 1)]
+)
+def test_a_rank_that_fails_does_not_wait_for_nccls_others(
+    backend: str, fails: bool, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = list[bool]()
+    monkeypatch.setattr(dist.tdist, "get_backend", lambda: backend)
+    monkeypatch.setattr(dist.tdist, "destroy_process_group", lambda: gone.append(True))
+    with suppress(Fault), dist.group("cpu"):
+        monkeypatch.setattr(dist, "grouped", lambda: True)
+        if fails:
+            raise Fault("nan", "the loss is nan")
+    assert len(gone) == left
 
 
 def _own(rank: int, dtype: torch.dtype) -> Tensor:

@@ -78,15 +78,21 @@ def group(kind: str) -> Iterator[torch.device]:
     device = start(kind)
     try:
         yield device
-    finally:
-        stop()
+    except BaseException:
+        stop(failed=True)
+        raise
+    stop()
 
 
-def stop() -> None:
-    """Leaves the process group; nothing where there is none."""
+def stop(failed: bool = False) -> None:
+    """Leaves the process group; nothing where there is none.
+
+    NCCL's ranks leave together: one that has failed would wait for others that wait for it, ten minutes long.
+    It keeps its group, which ends with its process, as theirs do then.
+    """
     while _WATCHES:
         _WATCHES.pop().close()
-    if grouped():
+    if grouped() and not (failed and tdist.get_backend() == "nccl"):
         tdist.destroy_process_group()
 
 
