@@ -28,8 +28,9 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 NAME = "elsewhere"
 aten = torch.ops.aten
-# CPU tensors may be indices, and sources of copies.
-MIXING = {"aten::_to_copy", "aten::copy_", "aten::index", "aten::index_put_", "aten::_index_put_impl_"}
+# CPU tensors may be indices, and sources of copies; what is indexed must be where the indices are, then.
+INDEXING = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
+MIXING = {"aten::_to_copy", "aten::copy_", *INDEXING}
 # What the host must know before it goes on: a value, or how many rows there are.
 WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::bincount", "aten::_unique2",
          "aten::equal", "aten::unique_dim", "aten::unique_consecutive", "aten::repeat_interleave"}  # fmt: skip
@@ -126,7 +127,7 @@ class There(Tensor):
 def _one_device(name: str, args: Any, kwargs: Any) -> None:
     """Raises RuntimeError for tensors of two devices; scalars of the CPU go anywhere."""
     here = [tuple(t.shape) for t in tree_leaves((args, kwargs)) if type(t) is Tensor and t.ndim > 0]
-    if here and name not in MIXING:
+    if here and (name not in MIXING or (name in INDEXING and type(args[0]) is Tensor)):
         raise RuntimeError(f"{name} mixes devices: {here} of the CPU among others, at {place()}")
 
 

@@ -41,6 +41,10 @@ from tests import accelerator
 with accelerator.device() as there:
     x = torch.ones(3, device=there)
     print(float((x + torch.tensor(1.0)).sum()), sum(accelerator.WAITED.values()))
+    try:
+        torch.ones(3)[torch.zeros(1, dtype=torch.int64, device=there)]
+    except RuntimeError as error:
+        print(error)
     x + torch.ones(3)
 """
 
@@ -54,7 +58,7 @@ def elsewhere(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_tensors_of_two_devices_are_refused_and_values_counted() -> None:
     done = elsewhere("-c", MIXED)
-    assert done.stdout == "6.0 1\n"
+    assert done.stdout == "6.0 1\naten::index mixes devices: [(3,)] of the CPU among others, at elsewhere\n"
     assert "RuntimeError: aten::add mixes devices: [(3,)] of the CPU among others" in done.stderr
 
 
