@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from reports.tables.cells import Missing, Row
 from reports.tables.comparable import PUBLISHED
 from reports.tables.fill import Filled, fill
 from reports.tables.marks import method
+from reports.tables.seeds import SKIPPED
 
 Rules = frozenset[tuple[str, str]]  # digest of the rule, fingerprint of the data
 
@@ -41,7 +42,15 @@ class View:
     @cached_property
     def rows(self) -> list[Row]:
         """A row per model."""
-        return made.rows(self.records, self.planned, self.damaged)
+        return [self._fitted(row) for row in made.rows(self.records, self.planned, self.damaged)]
+
+    def _fitted(self, row: Row) -> Row:
+        """A row that says which of the benchmarks without a record cannot run on its architecture."""
+        arch = architecture(row)
+        others = [one for one in self.every if arch and one.name not in row.records]
+        unfit = {one.name: fault for one in others if (fault := one.unfit(arch)) is not None}
+        said = {name: Missing(SKIPPED, f"{fault.reason}: {fault}") for name, fault in unfit.items()}
+        return replace(row, records={**row.records, **said})
 
     @cached_property
     def every(self) -> list[Protocol]:
@@ -106,6 +115,12 @@ def pretraining(row: Row) -> Result | None:
     """The record of a model's pretraining, of its first seed; None where it was given or has failed."""
     found = row.found(PRETRAIN)
     return None if isinstance(found, Missing) or not found else found[0][1]
+
+
+def architecture(row: Row) -> str:
+    """Of a model, as its records say; '' where there are none."""
+    found = [records for records in row.records.values() if not isinstance(records, Missing)]
+    return next((str(r.model["arch"]) for each in found for _, r in each if "arch" in r.model), "")
 
 
 def facts(row: Row) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from benchmarks.contract.result import Result
 from reports.records import seeds
 from reports.tables.cells import Found, Missing
 
-NOT_RUN, STALE, FAILED = "not run", "stale", "failed"
+NOT_RUN, STALE, FAILED, SKIPPED = "not run", "stale", "failed", "skipped"
 
 
 class Standing(NamedTuple):

@@ -239,3 +239,16 @@ def zoo(words: list[str], where: Path) -> str:
         [sys.executable, "-m", "zoo", *words], cwd=where, capture_output=True, text=True, check=True
     )
     return done.stderr
+
+
+def test_a_benchmark_that_cannot_run_on_a_model_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    """Raw pixels are no network that a detector could be built on."""
+    for name, arch in (("raw_pixels", "pixels"), ("odc", "resnet50")):
+        model = {"name": name, "method": name, "recipe": "r", "config": "c", "arch": arch}
+        benchmark(tmp_path, KNN, {"top1": 50.0}, model, at=name)
+    made = view(tmp_path)
+    table = made.filled(made.table_of("coco17_detection"), published=False)
+    assert {row[0].text: row[2].text for row in table.rows} == {"odc": "not asked", "raw_pixels": "skipped"}
+    (said,) = [note for note in table.notes if note.startswith("raw_pixels: ")]
+    assert said.startswith("raw_pixels: skipped: bad-config: coco17_detection runs on resnet50, ")
+    assert "this model is of architecture pixels" in said

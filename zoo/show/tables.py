@@ -12,12 +12,12 @@ from reports.pages import markdown, terminal
 from reports.tables.beside import beside
 from reports.tables.cells import Row
 from reports.tables.fill import Filled, fill
-from reports.tables.seeds import FAILED, NOT_RUN, STALE, Standing, settled
+from reports.tables.seeds import FAILED, NOT_RUN, SKIPPED, STALE, Standing, settled
 from zoo.plan.job import Job, Plan
 from zoo.show.plan import reason
 from zoo.suites.suite import Entry, Suite, Trained
 
-WORDS = {"todo": NOT_RUN, "stale": STALE, "failed": FAILED, "skip": "skipped"}
+WORDS = {"todo": NOT_RUN, "stale": STALE, "failed": FAILED, "skip": SKIPPED}
 
 
 def write(plan: Plan) -> None:
