@@ -238,6 +238,16 @@ def test_wrong_usage_gets_one_sentence(tmp_path: Path, words: tuple[str, ...], c
     assert done.returncode == code
 
 
+def test_room_for_features_that_is_no_number_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_FEATURES_GB", "20 GB")
+    done = zoo("run", "odc", "--all-benchmarks", "--suite", "smoke", home=tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ZOO_FEATURES_GB: expected gigabytes above 0, got '20 GB'")
+    assert not (tmp_path / "out" / "models").exists()
+
+
 def test_nothing_but_missing_data_is_exit_4(tmp_path: Path) -> None:
     done = zoo("run", "odc", "--all-benchmarks", "--suite", "paper", home=tmp_path)
     assert done.returncode == 4

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import shelf
 from pretrain.base import cores
 from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
@@ -121,6 +122,7 @@ def run(
 
 def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display) -> tuple[Planner, Plan]:
     """The plan, once everything is there that can be had beforehand. Raises Fault."""
+    shelf.limit()  # one that is no number is refused now, not after hours of pretraining
     planner.request.store.tidy()
     plan = planner.plan()
     if _ready(planner.request, orders, engine, plan, display):
