@@ -72,9 +72,8 @@ def _chosen(path: Path, found: list[State], flags: Flags) -> Candidate:
     top = [one for one in ways if _rank(one) == _rank(best)]
     groups = {(one.place, one.layout.defaults, one.layout.small): one for one in reversed(top)}
     different = [one for one in groups.values() if not _same(one, best)]
-    if (
-        best.layout.teacher and flags.layout is None
-    ):  # one that another network was distilled from is no average
+    if best.layout.teacher and flags.layout is None:
+        # A teacher that another network was distilled from is no average of it.
         others = {one.place: one for one in ways if one.fit.share == best.fit.share}
         different += [one for one in others.values() if one.fit.arch != best.fit.arch]
     if different:
