@@ -66,7 +66,7 @@ DEMO = (
     changed(
         _200,
         name="mocov2_resnet10-narrow_demo",
-        version=2,  # at twice the published rate or half the temperature seeds collapse
+        version=2,  # at twice the published rate or half the temperature some seeds collapse
         config="resnet10-narrow",
         arch="resnet10_narrow",
         input=Input(size=32, resize=32),
