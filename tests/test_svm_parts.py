@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.solvers import svm
 from benchmarks.solvers.svm_costs import fit_costs
-from benchmarks.solvers.svm_direction import System, exact_direction, rough_direction
+from benchmarks.solvers.svm_direction import System, direction, exact_direction, rough_direction
 from benchmarks.solvers.svm_gram import gram
 from tests.svm_problems import COSTS, dual_objective, fit, objective, problem, weights
 
@@ -57,6 +57,23 @@ def test_both_directions_solve_the_newton_system() -> None:
         size = expected.norm(dim=-1, keepdim=True)
         torch.testing.assert_close(step / size, expected / size, rtol=0, atol=error)
         torch.testing.assert_close(product / size, expected / size @ inner.exact, rtol=0, atol=100 * error)
+
+
+def test_problems_of_few_rows_are_factored_and_the_others_are_not() -> None:
+    x, _ = problem(300, 400, seed=3)
+    g = torch.Generator().manual_seed(1)
+    inner = gram(x).at(torch.stack([torch.randperm(300, generator=g)[:280] for _ in range(2)]))
+    active = torch.rand(2, 4, 280, generator=g) < torch.tensor([0.05, 1.0, 0.3, 0.95])[:, None]
+    r = torch.randn(2, 4, 280, generator=g).double()
+    system = System(r, active, torch.where(active, 0.02, 1.0).double())
+    reduction = torch.full((2, 4, 1), 1e-3).double()
+    found = direction(inner, system, reduction, exact=False)
+    assert (found.rough > 0).squeeze(-1).tolist() == [[False, True, False, True]] * 2
+    step, change = exact_direction(inner, system)
+    for few, error in (([0, 2], 1e-12), ([1, 3], 1e-2)):
+        torch.testing.assert_close(found.step[:, few], step[:, few], rtol=0, atol=error)
+        torch.testing.assert_close(found.change[:, few], change[:, few], rtol=0, atol=100 * error)
+    assert not direction(inner, system, reduction, exact=True).rough.any()
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])

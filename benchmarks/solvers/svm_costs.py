@@ -9,7 +9,8 @@ from torch import Tensor
 from benchmarks.solvers.svm import Solution, fit
 from benchmarks.solvers.svm_gram import Gram
 
-_AT_ONCE = 64  # problems of a group; fewer leave a product with K slow, more leave less to start from
+_AT_ONCE = 64  # problems of a stage; fewer leave a product with K slow, more leave less to start from
+_APART = 8  # times the cost below it, and a cost starts where that one ended
 
 
 def fit_costs(gram: Gram, y: Tensor, weight: Tensor, costs: Sequence[float]) -> Solution:
@@ -19,12 +20,9 @@ def fit_costs(gram: Gram, y: Tensor, weight: Tensor, costs: Sequence[float]) -> 
     weight x cost.
     """
     p, n = y.shape[-2:]
-    at_once = -(-_AT_ONCE // p)
-    rising = sorted(range(len(costs)), key=lambda i: costs[i])
     shape = (*y.shape[:-1], len(costs), n)
     found, last = Solution(y.new_empty(shape), y.new_empty(shape)), None
-    for first in range(0, len(costs), at_once):
-        stage = rising[first : first + at_once]
+    for stage in _stages(costs, -(-_AT_ONCE // p)):
         grid = y.new_tensor([costs[i] for i in stage])[:, None]
         c = (weight.unsqueeze(-2) * grid).flatten(-3, -2)
         solved = fit(
@@ -32,8 +30,19 @@ def fit_costs(gram: Gram, y: Tensor, weight: Tensor, costs: Sequence[float]) -> 
         )
         for whole, part in zip(found, solved, strict=True):
             whole[..., stage, :] = part.unflatten(-2, (p, len(stage)))
-        last = Solution(*(a[..., rising[first + len(stage) - 1], :] for a in found))
+        last = Solution(*(a[..., stage[-1], :] for a in found))
     return found
+
+
+def _stages(costs: Sequence[float], at_once: int) -> list[list[int]]:
+    """Places of the costs, rising: of neighbours that lie close, so many at once."""
+    stages: list[list[int]] = []
+    for i in sorted(range(len(costs)), key=lambda i: costs[i]):
+        if stages and len(stages[-1]) < at_once and costs[i] < _APART * costs[stages[-1][-1]]:
+            stages[-1].append(i)
+        else:
+            stages.append([i])
+    return stages
 
 
 def _repeated(a: Tensor, times: int) -> Tensor:

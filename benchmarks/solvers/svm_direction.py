@@ -15,6 +15,11 @@ from torch import Tensor
 from benchmarks.solvers.svm_gram import Gram, pair_index
 
 _CG_STEPS = 200
+_THIN = 16  # problems; a product for fewer takes as long, for K has to be read
+_PRODUCTS = (
+    30.0  # operations per element of K and problem that a direction by conjugate gradients takes, about
+)
+_SLOWER = 5.0  # an operation of a factor in float64 than one of a wide product in float32
 
 
 class System(NamedTuple):
@@ -23,6 +28,37 @@ class System(NamedTuple):
     r: Tensor
     active: Tensor
     ridge: Tensor
+
+
+class Direction(NamedTuple):
+    """step: [..., p, n]; change: K step; rough: [..., p, 1] the part of float32 in it, root mean square."""
+
+    step: Tensor
+    change: Tensor
+    rough: Tensor
+
+
+def direction(gram: Gram, system: System, reduction: Tensor, exact: bool) -> Direction:
+    """By a factor where few rows are inside the margin, or if `exact`; else by conjugate gradients."""
+    few = _few(system.active) | exact
+    found = Direction(torch.empty_like(system.r), torch.empty_like(system.r), torch.zeros_like(reduction))
+    if few.any():
+        part = System(*(a[..., few, :] for a in system))
+        found.step[..., few, :], found.change[..., few, :] = exact_direction(gram, part)
+    if not few.all():
+        part = System(*(a[..., ~few, :] for a in system))
+        step, change = rough_direction(gram, part, reduction[..., ~few, :])
+        found.step[..., ~few, :], found.change[..., ~few, :] = step, change
+        found.rough[..., ~few, :] = change.norm(dim=-1, keepdim=True) / change.shape[-1] ** 0.5
+    return found
+
+
+def _few(active: Tensor) -> Tensor:
+    """[p] whether factors, s^3 / 3 operations each, take less time than the thin products that they save."""
+    p, n = active.shape[-2:]
+    factor = _SLOWER / 3 * active.sum(dim=-1).double().pow(3).reshape(-1, p).mean(dim=0)
+    thin = p <= _THIN and active.device.type == "cpu"  # a GPU has no use for small problems one by one
+    return factor < (_PRODUCTS * n * n * _THIN / p if thin else 0.0)
 
 
 def rough_direction(gram: Gram, system: System, reduction: Tensor) -> tuple[Tensor, Tensor]:
@@ -49,16 +85,18 @@ def rough_direction(gram: Gram, system: System, reduction: Tensor) -> tuple[Tens
 
 
 def exact_direction(gram: Gram, system: System) -> tuple[Tensor, Tensor]:
-    """(step, K step), by a Cholesky factor in float64 for each problem: for the few that are left."""
+    """(step, K step), by a Cholesky factor in float64 for each problem."""
     step = torch.where(system.active, 0.0, system.r)
-    known = system.ridge * system.r - step @ gram.exact
     for at in system.active.any(dim=-1).nonzero().tolist():
-        problem, group = tuple(at), tuple(at[:-1])
-        inside = system.active[problem]
-        matrix = gram.exact[group][inside][:, inside] + system.ridge[problem][inside].diag()
+        problem, k = tuple(at), gram.exact[tuple(at[:-1])]
+        inside, gone = (flag.nonzero().squeeze(-1) for flag in (system.active[problem], step[problem]))
+        ridge, r, above = system.ridge[problem][inside], system.r[problem], k.index_select(0, inside)
+        known = ridge * r[inside] - above.index_select(1, gone) @ r[gone]
+        matrix = above.gather(1, inside.expand(len(inside), -1))
+        matrix.diagonal().add_(ridge)
         root, failed = torch.linalg.cholesky_ex(matrix)
         root = torch.where(failed == 0, root, torch.nan)  # a cost beyond float64: the problem stays unsolved
-        step[problem][inside] = torch.cholesky_solve(known[problem][inside, None], root)[:, 0]
+        step[problem][inside] = torch.cholesky_solve(known[:, None], root)[:, 0]
     return step, step @ gram.exact
 
 

@@ -49,7 +49,9 @@ class Gram:
 
     def at(self, rows: Tensor) -> Gram:
         """The inner products within each group of rows. rows: [g, m]; exact of the result: [g, m, m]."""
-        exact = self.exact[rows.unsqueeze(-1), rows.unsqueeze(-2)]
+        exact = self.exact.new_empty(*rows.shape, rows.shape[-1])
+        for group, at in zip(exact, rows, strict=True):  # rows, then columns: at half the time of pairs
+            torch.gather(self.exact[at], 1, at.expand(len(at), -1), out=group)
         rough = exact.float()
         return Gram(exact, rough, self.factor[rows], self.pairs[rows], self.rest, _packed(rough))
 
