@@ -17,7 +17,7 @@ from benchmarks.contract.table import Column
 from pretrain.base.faults import Fault
 from pretrain.base.settings import lines
 from reports.tables.alike import differing
-from reports.tables.cells import Found, Missing, Row, over_seeds
+from reports.tables.cells import Found, Missing, Row, over_seeds, scored
 from reports.view import View, pretraining
 
 CLEAR = 2.0  # standard errors from which on a difference is more than noise
@@ -139,12 +139,17 @@ def _records(row: Row, protocol: str) -> list[Result]:
 
 
 def _scores(row: Row, protocol: str, name: str) -> list[Scored] | str:
-    """A score per record, or a word for what is missing."""
+    """A score per record, all at one layer or setting, or a word for what is missing."""
     found = row.found(protocol)
     if isinstance(found, Missing):
         return found.word
-    scores = [(_weights(record), score) for _, record in found if (score := record.score(name)) is not None]
-    return scores if scores and len(scores) == len(found) else NONE
+    records = [record for _, record in found]
+    scores = scored(records, name)
+    if not scores or len(scores) < len(records):
+        return NONE
+    values, _ = over_seeds(records, name)
+    alike = [replace(score, value=value) for score, value in zip(scores, values, strict=True)]
+    return list(zip(map(_weights, records), alike, strict=True))
 
 
 def _weights(record: Result) -> str:
@@ -157,7 +162,7 @@ def _number(found: Sequence[Scored]) -> Number:
     several trainings each counts once, of one the error is that of its evaluations, repeats or images.
     """
     scores = [score for _, score in found]
-    values, _ = over_seeds(scores)
+    values = [score.value for score in scores]
     n, mean = len(values), fmean(values)
     away: dict[str, float] = {}
     for (weights, _), value in zip(found, values, strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.contract.protocol import catalogue
 from benchmarks.contract.result import read
 from benchmarks.contract.task import Outcome
 from benchmarks.protocols.linear import protocol as linear
@@ -17,6 +18,7 @@ from reports.tables.cells import Row
 from reports.tables.fill import fill
 from tests import planned
 from tests.linear_task import CPU, LINEAR, diverging, task
+from tests.test_result import record
 from zoo.jobs import benchmark
 from zoo.jobs.place import Place
 from zoo.jobs.record import recording
@@ -76,6 +78,23 @@ def test_features_report_their_last_epoch_and_averages_their_best_beside_the_las
     assert not scores["Feature1_top1"].selected_on_its_split
 
 
+def test_over_seeds_a_top5_is_no_top1_and_is_taken_at_the_epoch_of_the_top1() -> None:
+    """The second epoch has the best top-1 on average, the first the best top-5."""
+    epochs = ("epoch 1", "epoch 2")
+    seeds = [((40.0, 30.0), (90.0, 80.0)), ((10.0, 50.0), (95.0, 85.0))]
+    rows = []
+    for seed, (top1, top5) in enumerate(seeds):
+        course = Course(*(dict(zip(epochs, one, strict=True)) for one in (top1, top5)))
+        rows.append(
+            (Path(f"{seed}"), record(metrics=outcome({"AvgPool": course}, {}, 100).scores, seed=seed))
+        )
+    cifar = catalogue("cifar")["cifar10_linear"]
+    (table,) = fill([Row("swav", None, "recipe", {cifar.name: rows})], [cifar])
+    cells = dict(zip(table.columns, table.rows[0], strict=True))
+    assert cells["AvgPool (solo-learn)"].text == "40.00 ± 14.14 (n = 2)"
+    assert cells["AvgPool (solo-learn), top-5"].text == "82.50 ± 3.54 (n = 2)"
+
+
 def test_a_lost_head_is_missing_with_all_its_scores() -> None:
     found = outcome(courses(["Feature2"]), {"Feature1": "why", "AvgPool": "so"}, 100)
     assert dict(found.missing) == {
@@ -94,13 +113,13 @@ def test_a_lost_head_is_a_dash_on_the_page_with_its_reason_below(suite: Suite, t
     with recording(job, suite.name) as found:
         found.outcome = benchmark.run(job, place)
     assert job.path is not None
-    record = read(job.path)
-    assert record.status == "ok"
-    assert record.score("AvgPool_top1") is None
-    assert "AvgPool_SwAV_top1" not in record.missing
-    (table,) = fill([Row("odc", None, "recipe", {job.name: [(job.path, record)]})], [LINEAR])
+    made = read(job.path)
+    assert made.status == "ok"
+    assert made.score("AvgPool_top1") is None
+    assert "AvgPool_SwAV_top1" not in made.missing
+    (table,) = fill([Row("odc", None, "recipe", {job.name: [(job.path, made)]})], [LINEAR])
     cells = dict(zip(table.columns, table.rows[0], strict=True))
     assert (cells["AvgPool (MoCo)"].text, cells["AvgPool (MoCo)"].link) == ("–", job.path)
     assert float(cells["AvgPool (SwAV)"].text) >= 0
-    said = record.missing["AvgPool_top1"]
+    said = made.missing["AvgPool_top1"]
     assert f"odc: imagenet_linear: no AvgPool (MoCo): {said}" in table.notes

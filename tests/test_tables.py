@@ -143,6 +143,19 @@ def test_seeds_without_a_candidate_in_common_keep_their_own() -> None:
     assert filled.rows[0][2].text == "1.50 ± 0.71 (n = 2)"
 
 
+def test_candidates_that_are_not_of_the_score_itself_are_none() -> None:
+    """Records of linear have listed the top-1 of every epoch beside the top-5, too."""
+    tops = [Selection("epoch", best, "val", {"1": 40.0, "2": 30.0}) for best in ("1", "2")]
+    rows = [
+        (Path(f"{i}"), record(metrics=[Score("recall", value, 1, "val", selection=top)], seed=i))
+        for i, (value, top) in enumerate(zip((90.0, 85.0), tops, strict=True))
+    ]
+    (filled,) = fill(
+        [Row("odc", None, "recipe", {"retrieval": rows})], [replace(RETRIEVAL, columns=(RECALL,))]
+    )
+    assert filled.rows[0][2].text == "87.50 ± 3.54 (n = 2)"
+
+
 def test_every_seed_s_record_is_linked() -> None:
     page = markdown.page([seeds("val", {"a": 1.0}, {"a": 2.0})], "title", "", Path())
     assert "[1.50 ± 0.71 (n = 2)](0) [2](1)" in page

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
@@ -72,12 +73,13 @@ def cell(row: Row, protocol: Protocol, column: Column) -> Cell:
     if isinstance(found, Missing):
         return Cell(found.word)
     link, more = found[0][0], tuple(path for path, _ in found[1:])
-    scores = [score for _, record in found if (score := record.score(column.score)) is not None]
+    records = [record for _, record in found]
+    scores = scored(records, column.score)
     if any(column.score in record.missing for _, record in found):
         return Cell(ABSENT, link, more)
     if len(scores) < len(found):
         return Cell("not in suite")
-    values, choice = over_seeds(scores)
+    values, choice = over_seeds(records, column.score)
     if column.show == "choice":
         return Cell(printable(choice, NAME), link, more)
     text = f"{fmean(values):.{column.digits}f}"
@@ -86,23 +88,50 @@ def cell(row: Row, protocol: Protocol, column: Column) -> Cell:
     return Cell(text, link, more, fmean(values), column.digits, scores[0].better)
 
 
-def over_seeds(scores: Sequence[Score]) -> tuple[list[float], str]:
-    """A value per seed, and the one layer or setting that all of them were taken at.
+def over_seeds(records: Sequence[Result], name: str) -> tuple[list[float], str]:
+    """A value per record that has a score of this name, and the one layer or setting that all of them were
+    taken at.
 
     The layer that is best for one seed is not that of another: a mean over both is of no model. So one is
-    chosen for all, by the mean where the field chooses on the split it reports, else as most seeds chose.
+    chosen for all, by the mean where the field chooses on the split it reports, else as most seeds chose. A
+    top-5 stands where the top-1 beside it was chosen.
     """
+    scores, leading = scored(records, name), scored(records, name.replace("top5", "top1"))
+    values = [score.value for score in scores]
+    choice = _choice(leading if len(leading) == len(scores) else scores)
+    if choice is None:
+        return values, scores[0].note
+    there = [_candidates(score).get(choice) for score in scores]
+    shared = [value for value in there if value is not None]
+    return shared if len(shared) == len(scores) > 1 else values, choice
+
+
+def scored(records: Sequence[Result], name: str) -> list[Score]:
+    """The scores of this name, of the records that have one."""
+    return [score for record in records if (score := record.score(name)) is not None]
+
+
+def _choice(scores: Sequence[Score]) -> str | None:
+    """What scores of several seeds are taken at; None where nothing was chosen."""
     selections = [score.selection for score in scores if score.selection is not None]
     if len(selections) < len(scores):
-        return [score.value for score in scores], scores[0].note
+        return None
     chosen = [selection.choice for selection in selections]
     common = [name for name in selections[0].among if all(name in s.among for s in selections)]
     if len(scores) == 1 or not common:
-        return [score.value for score in scores], max(chosen, key=chosen.count)
-    choice = max(common, key=chosen.count)
+        return max(chosen, key=chosen.count)
     if scores[0].selected_on_its_split:
-        choice = best({name: fmean(s.among[name] for s in selections) for name in common})
-    return [selection.among[choice] for selection in selections], choice
+        return best({name: fmean(s.among[name] for s in selections) for name in common})
+    return max(common, key=chosen.count)
+
+
+def _candidates(score: Score) -> Mapping[str, float]:
+    """What a score would be at every candidate. Until 2026-11-23 linear records listed the top-1 of every
+    epoch beside the top-5, too: such a list is none of it.
+    """
+    among = score.selection.among if score.selection else {}
+    own = among.get(score.selection.choice if score.selection else "")
+    return among if own is not None and isclose(own, score.value, abs_tol=1e-6) else {}
 
 
 def identity(row: Row) -> list[Cell]:

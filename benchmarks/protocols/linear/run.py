@@ -47,10 +47,11 @@ def outcome(courses: Mapping[str, Course], lost: Mapping[str, str], n: int) -> O
 
 def _best_epoch(name: str, course: Course, n: int) -> list[Score]:
     last, top = list(course.top1)[-1], best(course.top1)
-    chosen, twin = Selection("epoch", top, "val", course.top1), f"{name}_top1_last"
+    chosen, beside = (Selection("epoch", top, "val", among) for among in (course.top1, course.top5))
+    twin = f"{name}_top1_last"
     return [
         Score(f"{name}_top1", course.top1[top], n, "val", selection=chosen, honest=twin),
-        Score(f"{name}_top5", course.top5[top], n, "val", selection=chosen),
+        Score(f"{name}_top5", course.top5[top], n, "val", selection=beside),
         Score(twin, course.top1[last], n, "val"),
     ]
 
