@@ -15,7 +15,7 @@ from reports.html import curves
 from reports.html.chart import Chart, Series
 from reports.records import PRETRAIN
 from reports.tables.beside import ALWAYS
-from reports.tables.cells import Found, Missing, Row
+from reports.tables.cells import Found, Missing, Row, over_seeds, scored
 from reports.tables.comparable import other_rule
 from reports.tables.marks import method
 from reports.tables.published import sources
@@ -113,10 +113,10 @@ def _shots(row: Row, protocol: Protocol) -> Chart | None:
 
 def _over(records: Sequence[Result], name: str) -> tuple[float, float] | None:
     """Mean and standard deviation over seeds; of one seed, over its own repeats."""
-    scores = [score for record in records if (score := record.score(name)) is not None]
+    scores = scored(records, name)
     if not scores or len(scores) < len(records):
         return None
-    values = [score.value for score in scores]
+    values, _ = over_seeds(records, name)
     own = scores[0].spread.std if scores[0].spread else 0.0
     return fmean(values), stdev(values) if len(values) > 1 else own
 

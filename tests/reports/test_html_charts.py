@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.html import chart, curves
+from benchmarks.contract.score import Score, Selection
+from reports.html import chart, curves, figures
+from tests.reports.store import PAPER, benchmark, view
 
 
 def test_damaged_lines_of_curves_are_left_out_and_the_last_of_an_epoch_counts(tmp_path: Path) -> None:
@@ -28,6 +30,17 @@ def test_damaged_lines_of_curves_are_left_out_and_the_last_of_an_epoch_counts(tm
 def test_long_curves_are_thinned_with_both_ends_kept() -> None:
     kept = curves.thinned([float(i) for i in range(1, 10_001)])
     assert (len(kept), kept[0], kept[-1]) == (curves.MOST, 1.0, 10_000.0)
+
+
+def test_low_shot_curves_over_seeds_are_at_one_cost_as_the_table_is(tmp_path: Path) -> None:
+    """C=1 is best for one seed and C=2 for the other; C=2 on average."""
+    for seed, among in enumerate(({"C=1": 40.0, "C=2": 38.0}, {"C=1": 30.0, "C=2": 42.0})):
+        cost = max(among, key=among.__getitem__)
+        chosen = Selection("cost", cost, "test", among)
+        scores = [Score(name, among[cost], 9, "test", selection=chosen) for name in ("k1", "k2")]
+        benchmark(tmp_path, PAPER["voc07_low_shot"], {}, seed=seed, metrics=scores)
+    (drawn,) = figures.shots(view(tmp_path), view(tmp_path).row("odc"))
+    assert drawn.series[0].points == [(1, 40.0), (2, 40.0)]
 
 
 def test_ticks_are_round_and_pixels_are_where_they_belong() -> None:
