@@ -17,7 +17,7 @@ from benchmarks.contract.table import Column
 from pretrain.base.faults import Fault
 from pretrain.base.settings import lines
 from reports.tables.alike import differing
-from reports.tables.cells import Found, Missing, Row, over_seeds, scored
+from reports.tables.cells import Missing, Row, over_seeds, scored
 from reports.view import View, pretraining
 
 CLEAR = 2.0  # standard errors from which on a difference is more than noise
@@ -95,22 +95,18 @@ def compare(view: View, names: Sequence[str]) -> Comparison:
 
 
 def _row(view: View, name: str) -> Row:
-    """The row of a model, or of one of its seeds. Raises Fault where it has none of that seed."""
+    """The row of a model, or of one of its seeds, made of that seed's records alone: what another one has
+    failed at is no matter. Raises Fault where it has none of that seed.
+    """
     model, at, seed = name.rpartition("@")
     if not at or name in {row.model for row in view.rows}:
         return view.row(name)
-    whole = view.row(model)
-    mine = {protocol: _of_seed(found, seed) for protocol, found in whole.records.items()}
-    if not any(found and not isinstance(found, Missing) for found in mine.values()):
-        known = {str(r.trained) for f in whole.records.values() if not isinstance(f, Missing) for _, r in f}
-        said = f"{model} has no record of seed {seed or '(none)'}; it has seeds {', '.join(sorted(known))}"
-        raise Fault("bad-config", said)
-    kept = {protocol: found for protocol, found in mine.items() if isinstance(found, Missing) or found}
-    return replace(whole, records=kept)
-
-
-def _of_seed(found: Found | Missing, seed: str) -> Found | Missing:
-    return found if isinstance(found, Missing) else [one for one in found if str(one[1].trained) == seed]
+    known = [one for one in view.records if one[1].model.get("name") == view.row(model).model]
+    mine = [one for one in known if str(one[1].trained) == seed]
+    if not mine:
+        seeds = ", ".join(map(str, sorted({record.trained for _, record in known})))
+        raise Fault("bad-config", f"{model} has no record of seed {seed or '(none)'}; it has seeds {seeds}")
+    return replace(view, records=mine).row(model)
 
 
 def _line(rows: Sequence[Row], protocol: Protocol, column: Column) -> Line | None:

@@ -12,10 +12,11 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.contract.protocol import Protocol
-from benchmarks.contract.score import Score, Spread
+from benchmarks.contract.score import Score, Selection, Spread
 from pretrain.base.faults import Fault
 from pretrain.base.settings import changed
 from reports.compare import Comparison, Difference, Line, Number, compare
+from reports.tables.cells import cell
 from tests.reports.store import PAPER, another, benchmark, pretraining, view
 from zoo import compare as verb
 
@@ -156,6 +157,34 @@ def test_a_seed_is_compared_with_another(tmp_path: Path) -> None:
     made = compare(view(tmp_path), ["odc@0", "odc@1"])
     assert [number(one).value for one in line(made).numbers] == [50.0, 53.0]
     assert gap(made).value == 3.0
+
+
+def test_what_one_seed_has_failed_at_hides_no_number_of_another(tmp_path: Path) -> None:
+    failed: dict[str, Any] = {"status": "failed", "reason": "nan", "message": "diverged"}
+    seeds(tmp_path, "odc", [50.0])
+    pretraining(tmp_path, "odc")
+    pretraining(tmp_path, "swav")
+    benchmark(tmp_path, KNN, {}, model="odc", seed=1, **failed)
+    pretraining(tmp_path, "odc", seed=1, **failed)
+    seeds(tmp_path, "swav", [60.0])
+    made = compare(view(tmp_path), ["swav", "odc@0", "odc@1", "odc"])
+    assert number(line(made).numbers[1]).value == 50.0
+    assert line(made).numbers[2:] == ["failed", "failed"]
+    assert "odc@0" not in made.unknown
+
+
+def test_seeds_are_compared_at_one_setting_as_in_the_tables(tmp_path: Path) -> None:
+    """C=1 is best for one seed and C=2 for the other; C=2 on average."""
+    shot = PAPER["voc07_low_shot"]
+    for seed, among in enumerate(({"C=1": 40.0, "C=2": 38.0}, {"C=1": 30.0, "C=2": 42.0})):
+        cost = max(among, key=among.__getitem__)
+        score = Score("k4", among[cost], 9, "test", selection=Selection("cost", cost, "test", among))
+        benchmark(tmp_path, shot, {}, seed=seed, weights=f"w{seed}", metrics=[score])
+    benchmark(tmp_path, shot, {"k4": 40.0}, model="swav")
+    assert number(line(compare(view(tmp_path), ["odc", "swav"]), "k=4").numbers[0]).value == 40.0
+    (row,) = (row for row in view(tmp_path).rows if row.model == "odc")
+    column = next(column for column in shot.columns if column.score == "k4")
+    assert cell(row, shot, column).text == "40.00 ± 2.83 (n = 2)"
 
 
 @pytest.mark.parametrize(
