@@ -14,7 +14,7 @@ from benchmarks.contract.result import Result
 from benchmarks.contract.table import Table
 from pretrain.base.faults import unknown
 from reports.damaged import Damaged
-from reports.records import PRETRAIN, Kept, fingerprint, rule
+from reports.records import Kept, fingerprint, rule
 from reports.tables import rows as made
 from reports.tables.beside import ALWAYS, beside
 from reports.tables.cells import Missing, Row
@@ -112,9 +112,8 @@ class View:
 
 
 def pretraining(row: Row) -> Result | None:
-    """The record of a model's pretraining, of its first seed; None where it was given or has failed."""
-    found = row.found(PRETRAIN)
-    return None if isinstance(found, Missing) or not found else found[0][1]
+    """The record of a model's pretraining, of the first seed that has not failed; None without one."""
+    return row.trained
 
 
 def architecture(row: Row) -> str:

@@ -11,7 +11,8 @@ from benchmarks.contract.result import Result
 from reports.pages.about import about
 from reports.pages.markdown import escape
 from reports.pages.rank import results
-from reports.tables.cells import Row
+from reports.records import PRETRAIN
+from reports.tables.cells import Missing, Row
 from reports.tables.comparable import differences
 from reports.tables.marks import method
 from reports.view import View, facts, pretraining
@@ -144,7 +145,9 @@ def _side(record: Result | None) -> int | None:
 
 def train(view: View, row: Row) -> str:
     """The command that trains the model again, with every setting that is not its recipe's."""
-    record = pretraining(row)
+    record, found = pretraining(row), row.found(PRETRAIN)
+    if record is None and isinstance(found, Missing) and PRETRAIN in row.records:
+        return escape(f"No record says how it was trained: {found.word}: {found.why}")
     if record is None or not record.protocol.get("settings"):
         return "It was not trained here: its weights were given as a file."
     recipe = str(record.model.get("recipe", row.model))

@@ -36,7 +36,8 @@ NOT_ASKED = Missing("not asked", "was not asked for")
 @dataclass(frozen=True)
 class Row:
     """A model: its weights, its recipe's name, and per protocol its records (one per seed) or why there are
-    none. lacking: per protocol, seeds that have no number beside those that have.
+    none. lacking: per protocol, seeds that have no number beside those that have; method: '' where nobody
+    knows; trained: the pretraining of the first seed that has not failed, None where there is none.
     """
 
     model: str
@@ -44,6 +45,8 @@ class Row:
     config: str
     records: Mapping[str, Found | Missing]
     lacking: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    method: str = ""
+    trained: Result | None = None
 
     def found(self, protocol: str) -> Found | Missing:
         """The records of a protocol, or why there are none."""

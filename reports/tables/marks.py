@@ -13,6 +13,8 @@ REFERENCE = "random"  # the method whose numbers others are compared with
 
 def method(row: Row) -> str:
     """The method of a model, as its records say; its name where it has none."""
+    if row.method:
+        return row.method
     for found in row.records.values():
         if not isinstance(found, Missing) and found:
             return str(found[0][1].model.get("method", row.model))

@@ -39,15 +39,24 @@ def _row(model: str, counted: Kept, known: Kept, damaged: Sequence[Damaged]) -> 
         [trial(record)[1] for _, record in (*counted, *known)] + [one.protocol for one in damaged]
     )
     settled_by = {name: settled(list(_standings(name, counted, known, damaged))) for name in names}
-    first = next((one for one in counted if trial(one[1])[1] == PRETRAIN), counted[0])
+    found = {name: one for name, (one, _) in settled_by.items()}
+    trained = next((one for one in counted if _trained(one[1])), None)
+    first = trained or next((one for one in counted if trial(one[1])[1] == PRETRAIN), counted[0])
     weights = first[0].parent / WEIGHTS
     return Row(
         model,
         weights if weights.exists() else None,
         str(first[1].model.get("config", "")),
-        {name: found for name, (found, _) in settled_by.items()},
+        found,
         {name: lacking for name, (_, lacking) in settled_by.items() if lacking},
+        str(first[1].model.get("method", "")),
+        trained[1] if trained else None,
     )
+
+
+def _trained(record: Result) -> bool:
+    """Whether it is of a pretraining that has left weights."""
+    return trial(record)[1] == PRETRAIN and record.status == "ok"
 
 
 def _standings(protocol: str, counted: Kept, known: Kept, damaged: Sequence[Damaged]) -> Iterator[Standing]:

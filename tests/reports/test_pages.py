@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,6 +215,29 @@ def test_given_weights_have_a_card_without_a_training(tmp_path: Path) -> None:
     assert "| ImageNet k-NN | mine | k=10 | 50.0 |" in text
     with pytest.raises(Fault, match="unknown model 'nobody'"):
         card(view(tmp_path), "nobody")
+
+
+FAILED: dict[str, Any] = {"status": "failed", "reason": "nan", "message": "diverged", "facts": {}}
+
+
+def test_a_card_is_of_the_seed_that_was_trained_where_another_has_failed(tmp_path: Path) -> None:
+    pretraining(tmp_path, "odc", seed=0, **FAILED)
+    pretraining(tmp_path, "odc", seed=1)
+    benchmark(tmp_path, KNN, {"k10_top1": 50.0}, seed=1)
+    text = card(view(tmp_path), "odc")
+    assert "zoo run odc --benchmarks none --suite paper --seeds 1" in text
+    assert "| Epochs | 440 |" in text
+    assert "models/odc-s1/backbone.safetensors" in text
+
+
+def test_a_model_whose_pretraining_has_failed_is_no_file_of_the_user_s(tmp_path: Path) -> None:
+    named = {"name": "mine", "method": "odc", "recipe": "r", "config": "c"}
+    pretraining(tmp_path, "odc", model=named, **FAILED)
+    text = card(view(tmp_path), "mine")
+    assert "given as a file" not in text
+    assert "No record says how it was trained: failed: nan: diverged" in text
+    assert text.startswith("# ODC: mine\n")
+    assert view(tmp_path).methods == ["odc"]
 
 
 @pytest.mark.slow
