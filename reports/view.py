@@ -45,8 +45,13 @@ class View:
         return [self._fitted(row) for row in made.rows(self.records, self.planned, self.damaged)]
 
     def _fitted(self, row: Row) -> Row:
-        """A row that says which of the benchmarks without a record cannot run on its architecture."""
-        arch = architecture(row)
+        """A row that says which of the benchmarks without a record cannot run on its architecture, or have
+        no weights.
+        """
+        arch, why = architecture(row), made.untrained(row.records)
+        if why is not None:
+            lost = {one.name: why for one in self.protocols if one.name not in row.records}
+            row = replace(row, records={**row.records, **lost})
         others = [one for one in self.every if arch and one.name not in row.records]
         unfit = {one.name: fault for one in others if (fault := one.unfit(arch)) is not None}
         said = {name: Missing(SKIPPED, f"{fault.reason}: {fault}") for name, fault in unfit.items()}

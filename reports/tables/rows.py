@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from benchmarks.contract.result import Result
 from reports.damaged import WORD as DAMAGED
 from reports.damaged import Damaged
 from reports.records import PRETRAIN, Kept, current, trial, weights_left
-from reports.tables.cells import Row
-from reports.tables.seeds import NOT_RUN, STALE, Standing, settled
+from reports.tables.cells import Found, Missing, Row
+from reports.tables.seeds import FAILED, NOT_RUN, STALE, Standing, settled
 
 WEIGHTS = "backbone.safetensors"
 LAST = ("supervised", "random", "raw_pixels")  # reference rows stand below the others
@@ -40,6 +40,8 @@ def _row(model: str, counted: Kept, known: Kept, damaged: Sequence[Damaged]) -> 
     )
     settled_by = {name: settled(list(_standings(name, counted, known, damaged))) for name in names}
     found = {name: one for name, (one, _) in settled_by.items()}
+    if (why := untrained(found)) is not None:
+        found = {name: one if name == PRETRAIN else why for name, one in found.items()}
     trained = next((one for one in counted if _trained(one[1])), None)
     first = trained or next((one for one in counted if trial(one[1])[1] == PRETRAIN), counted[0])
     weights = first[0].parent / WEIGHTS
@@ -52,6 +54,14 @@ def _row(model: str, counted: Kept, known: Kept, damaged: Sequence[Damaged]) -> 
         str(first[1].model.get("method", "")),
         trained[1] if trained else None,
     )
+
+
+def untrained(found: Mapping[str, Found | Missing]) -> Missing | None:
+    """What stands in place of a model's every number where a pretraining of it has failed, as in a plan."""
+    of = found.get(PRETRAIN)
+    if not isinstance(of, Missing) or of.word != FAILED:
+        return None
+    return Missing(FAILED, f"pretraining failed: {of.why}")
 
 
 def _trained(record: Result) -> bool:

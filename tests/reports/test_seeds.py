@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 from pretrain.base.faults import Fault
 from reports.records import found
 from reports.tables.cells import Missing, Row
@@ -84,6 +86,22 @@ def test_a_seed_that_failed_hides_the_others_and_is_named(suite: Suite, tmp_path
     finish(request(suite, tmp_path, s0=(0,), s1=(1,)), KNN, faults={1: Fault("nan", "diverged")})
     for row in rows(suite, tmp_path):
         assert row.found(KNN) == Missing("failed", "seed 1: nan: diverged")
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_pretraining_that_failed_leaves_no_number_of_the_model(
+    suite: Suite, tmp_path: Path, evaluated: bool
+) -> None:
+    """The first seed was evaluated, or not, before the second one's training diverged."""
+    finish(request(suite, tmp_path, s0=(0,)), *([KNN] if evaluated else []))
+    (job,) = (job for job in Planner(request(suite, tmp_path, s1=(1,))).plan() if job.protocol is None)
+    pretend(job, suite, Fault("nan", "diverged"))
+    for row in rows(suite, tmp_path):
+        missing = row.found(KNN)
+        assert isinstance(missing, Missing)
+        assert missing.word == "failed"
+        for part in ("seed 1", "pretraining failed", "nan", "diverged"):
+            assert part in missing.why
 
 
 def test_seeds_that_left_the_same_weights_share_a_number(suite: Suite, tmp_path: Path) -> None:
