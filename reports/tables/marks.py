@@ -25,7 +25,9 @@ def marked(rows: Sequence[Row], grid: Sequence[list[Cell]]) -> list[list[Cell]]:
     """The cells of the models' rows, with the best of each column marked, where there are two to choose from,
     and the difference to the untrained network.
     """
-    floor = next((i for i, row in enumerate(rows) if method(row) == REFERENCE), None)
+    untrained = [i for i, row in enumerate(rows) if method(row) == REFERENCE]
+    own = (i for i in untrained if rows[i].model == REFERENCE)  # and not one that `--as` has named
+    floor = next(own, next(iter(untrained), None))
     columns = [_column(list(cells), floor) for cells in zip(*grid, strict=True)]
     return [list(cells) for cells in zip(*columns, strict=True)] if columns else [[] for _ in rows]
 

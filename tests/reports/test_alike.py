@@ -50,3 +50,16 @@ def test_every_seed_has_to_follow_the_rule_that_a_comparison_is_of(home: Path) -
     for names in (["odc", "byol"], ["byol", "odc"], ["byol@0", "byol@1"]):
         assert compare(view(home), names).lines[0].refused == ["", WHY], names
     assert compare(view(home), ["odc", "byol@0"]).lines[0].refused == ["", ""]
+
+
+def test_differences_are_to_the_untrained_network_and_not_to_a_variant_of_it(tmp_path: Path) -> None:
+    variant = {"name": "flat", "method": "random", "recipe": "r", "config": "c"}
+    benchmark(tmp_path, KNN, {"k10_top1": 20.0}, variant)
+    for model, value in (("odc", 50.0), ("random", 40.0)):
+        benchmark(tmp_path, KNN, {"k10_top1": value}, model=model)
+    filled = view(tmp_path).filled(KNN.table, published=False)
+    assert {row[0].text: row[2].gain for row in filled.rows} == {
+        "flat": "−20.0",
+        "odc": "+10.0",
+        "random": "",
+    }
