@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contract.protocol import Protocol
+from reports.records import weights_left
 from reports.tables.cells import Missing, Row
 from reports.tables.comparable import other_rule
 from reports.tables.published import sources
-from reports.view import View
+from reports.view import View, pretraining
 
 # Names that data sets have elsewhere: Hugging Face's id, OpenMMLab's name.
 NAMES = {
@@ -54,15 +55,20 @@ class Evaluated:
 
 
 def evaluated(view: View, row: Row) -> Iterator[Evaluated]:
-    """Every number of the weights that a row links to: those of its first seed."""
+    """Every number of the weights that a row links to: those of its first seed that was trained."""
+    trained = pretraining(row)
+    weights = weights_left(trained) if trained else ""
     for protocol in view.protocols:
         found = row.found(protocol.name)
-        if isinstance(found, Missing) or not found:
+        mine = [] if isinstance(found, Missing) else [record for _, record in found]
+        if weights:
+            mine = [record for record in mine if record.identity.get("weights") == weights]
+        if not mine:
             continue
         known = published(row, protocol)
         dataset, named = data(protocol, known, view.suite)
         for column in protocol.columns:
-            score = found[0][1].score(column.score) if column.show == "value" else None
+            score = mine[0].score(column.score) if column.show == "value" else None
             if score is not None:
                 yield Evaluated(
                     benchmark=protocol.name,

@@ -10,6 +10,7 @@ from benchmarks.contract.table import Column
 from reports.pages.markdown import escape
 from reports.tables.cells import Cell, Row, cell
 from reports.tables.comparable import other_rule
+from reports.tables.notes import doubts
 from reports.tables.published import sources
 from reports.view import View
 
@@ -17,7 +18,7 @@ HEAD = ("Benchmark", "Model", "Metric Name", "Metric Value", "Global Rank")
 
 
 def results(view: View, row: Row) -> str:
-    """The table of results as Markdown, a line per number."""
+    """The table of results as Markdown, a line per number, and what makes one doubtful below."""
     lines = [list(HEAD), ["---"] * len(HEAD)]
     for protocol in view.protocols:
         others = list(_comparable(view, row, protocol))
@@ -29,7 +30,9 @@ def results(view: View, row: Row) -> str:
                 lines.append([*map(escape, (where, row.model, column.heading, found.text, rank))])
     if len(lines) == 2:
         return "It has not been evaluated."
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    said = [f"- {escape(why)}" for protocol in view.protocols for why in doubts(protocol, row)]
+    grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join(filter(None, (grid, "\n".join(said))))
 
 
 def ranked(others: Sequence[Row], row: Row, protocol: Protocol, column: Column, mine: Cell) -> str:

@@ -39,14 +39,18 @@ def _of(protocol: Protocol, row: Row) -> list[str]:
         (column, score) for column, score in shown if score is not None and score.selected_on_its_split
     ]
     lines = [_selected(protocol, row, selected)] if selected else []
-    lacking = [f"{protocol.name}: {said}" for said in row.lacking.get(protocol.name, ())]
-    return [*lacking, *_doubts(protocol, found), *_absent(protocol, found), *lines]
+    return [*doubts(protocol, row), *_absent(protocol, found), *lines]
 
 
-def _doubts(protocol: Protocol, found: Found) -> list[str]:
-    """What the records say against their own numbers."""
-    said = [why for _, record in found for why in record.facts.get("alarms", ()) if isinstance(why, str)]
-    return [f"{protocol.name}: in doubt: {why}" for why in dict.fromkeys(said)]
+def doubts(protocol: Protocol, row: Row) -> list[str]:
+    """Which seeds a model's number lacks, and what its records say against it."""
+    found = row.found(protocol.name)
+    records = [] if isinstance(found, Missing) else [record for _, record in found]
+    said = [why for record in records for why in record.facts.get("alarms", ()) if isinstance(why, str)]
+    lacking = row.lacking.get(protocol.name, ())
+    return [
+        f"{protocol.name}: {why}" for why in (*lacking, *(f"in doubt: {one}" for one in dict.fromkeys(said)))
+    ]
 
 
 def _absent(protocol: Protocol, found: Found) -> list[str]:

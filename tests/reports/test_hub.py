@@ -78,6 +78,24 @@ def test_of_several_seeds_the_numbers_are_those_of_the_weights(tmp_path: Path) -
     assert [one.value for one in evaluated(view(tmp_path), view(tmp_path).row("odc"))] == [50.0]
 
 
+def test_numbers_of_another_seed_s_weights_are_not_those_of_a_publication(tmp_path: Path) -> None:
+    """Seed 0 is published, and was not evaluated by this benchmark."""
+    pretraining(tmp_path, "odc")
+    pretraining(tmp_path, "odc", seed=1, facts={"card": CARD, "weights": {"weights": "w1"}})
+    benchmark(tmp_path, LINEAR, {"AvgPool_top1": 60.0}, seed=1, weights="w1")
+    assert list(evaluated(view(tmp_path), view(tmp_path).row("odc"))) == []
+    text = hub.readme(of(tmp_path))
+    assert "model-index" not in front(text)
+    assert "- imagenet_linear: seed 0 not run" in text
+
+
+def test_what_makes_a_number_doubtful_is_published_with_it(tmp_path: Path) -> None:
+    pretraining(tmp_path, "odc")
+    alarms = {"alarms": ["9 images of val are in train"]}
+    benchmark(tmp_path, LINEAR, {"AvgPool_top1": 60.0}, facts=alarms)
+    assert "- imagenet_linear: in doubt: 9 images of val are in train" in hub.readme(of(tmp_path))
+
+
 def test_the_page_of_given_weights_says_what_is_known() -> None:
     text = hub.readme(GIVEN)
     assert "model-index" not in front(text)
