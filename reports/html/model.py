@@ -14,6 +14,7 @@ from reports.html.places import Places, filed
 from reports.html.record import title
 from reports.pages import card
 from reports.pages.about import About, about
+from reports.records import seeds
 from reports.tables.cells import NAME, Missing, Row
 from reports.tables.marks import method
 from reports.view import facts
@@ -79,7 +80,7 @@ def _bars(bars: figures.Bars, places: Places) -> dict[str, Any]:
         "title": f"{title(bars.record)}: {printable(of, NAME)}"
         if isinstance(of, str)
         else title(bars.record),
-        "seed": bars.record.seed,
+        "seed": seeds(bars.record.trained, bars.record.seed),
         "href": places.record(bars.path),
         "rows": bars.rows,
         "left": bars.left,

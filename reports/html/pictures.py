@@ -26,7 +26,7 @@ from pretrain.base.faults import printable
 from reports.html.figures import found
 from reports.html.places import Places
 from reports.html.record import title
-from reports.records import PRETRAIN
+from reports.records import PRETRAIN, seeds
 from reports.tables.cells import NAME, Row
 
 SIDE = 100.0  # of a map, in its own units
@@ -39,7 +39,11 @@ def shown(row: Row, places: Places) -> Iterator[dict[str, Any]]:
     for name in row.records:
         for path, record in found(row, name) if name != PRETRAIN else ():
             if pictures := load(path.parent / FOLDER):
-                head = {"title": title(record), "seed": record.seed, "href": places.record(path)}
+                head = {
+                    "title": title(record),
+                    "seed": seeds(record.trained, record.seed),
+                    "href": places.record(path),
+                }
                 yield {**head, "key": places.anchor(path), **_parts(pictures, path.parent / FOLDER)}
                 break
 

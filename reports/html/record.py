@@ -14,7 +14,7 @@ from benchmarks.contract.score import Score
 from pretrain.base.faults import printable
 from pretrain.base.settings import lines
 from reports.html.places import Places
-from reports.records import Kept, fingerprint
+from reports.records import Kept, fingerprint, seeds
 
 MOST, LONGEST = 2000, 400  # lines of a block, characters of a line
 NONE = "–"
@@ -23,10 +23,10 @@ NONE = "–"
 def shown(records: Kept, current: set[Path], places: Places) -> list[dict[str, Any]]:
     """What the template says of every record, those that tables show first, then by protocol and seed."""
 
-    def order(one: tuple[Path, Result]) -> tuple[bool, bool, str, int, str]:
+    def order(one: tuple[Path, Result]) -> tuple[bool, bool, str, int, int, str]:
         path, record = one
         name = str(record.protocol.get("name", ""))
-        return path not in current, name != "pretrain", name, record.seed, str(path)
+        return path not in current, name != "pretrain", name, record.trained, record.seed, str(path)
 
     return [_record(path, record, path in current, places) for path, record in sorted(records, key=order)]
 
@@ -35,7 +35,7 @@ def _record(path: Path, record: Result, current: bool, places: Places) -> dict[s
     return {
         "id": places.anchor(path),
         "title": title(record),
-        "seed": record.seed,
+        "seed": seeds(record.trained, record.seed),
         "status": record.status,
         "current": current,
         "head": list(_head(path, record, places)),
@@ -59,7 +59,7 @@ def _head(path: Path, record: Result, places: Places) -> Iterator[tuple[str, str
     yield "How its numbers are chosen", str(protocol.get("choose") or NONE)
     yield "Source of the protocol", str(protocol.get("published") or NONE)
     yield "Source hash", str(protocol.get("source") or NONE)
-    yield "Seed", str(record.seed)
+    yield "Seed", seeds(record.trained, record.seed).removeprefix("seed ")
     yield "Weights (SHA-256)", str(identity.get("weights") or model.get("weights_sha256") or NONE)
     yield "Data fingerprints", fingerprint(record) or NONE
     yield "Numerics", str(identity.get("numerics") or NONE)

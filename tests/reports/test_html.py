@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -250,10 +251,14 @@ def test_a_seed_is_one_of_training(tmp_path: Path) -> None:
     for trained, seed in ((0, 0), (0, 1), (1, 0)):
         model = {"name": "odc", "method": "odc", "recipe": "odc", "config": "c", "seed": trained}
         benchmark(tmp_path, KNN, {"k20_top1": 50.0}, model, seed=seed, at=f"-{trained}")
-    text = (site(tmp_path) / "index.html").read_text()
+    made = site(tmp_path)
+    text = (made / "index.html").read_text()
     row = text[text.index('<a href="models/odc.html">') :]
     assert '<td class="num">2</td><td class="num"><a' in row
     assert ">3</a>" in row
+    records = (made / "records" / "odc.html").read_text()
+    said = ["seed 0", "seed 0 evaluation 1", "seed 1 evaluation 0"]
+    assert re.findall(r"</bdi>, (seed [^<]*)</h2>", records) == said
 
 
 def test_curves_are_means_over_seeds_with_their_range(tmp_path: Path) -> None:
