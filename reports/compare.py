@@ -20,6 +20,7 @@ from reports.tables.alike import differing
 from reports.tables.cells import Missing, Row, over_seeds, scored
 from reports.view import View, pretraining
 
+NEAR = 1e-9  # numbers nearer than this are equal
 CLEAR = 2.0  # standard errors from which on a difference is more than noise
 SHARES = ("top1", "top5")  # what a score's name ends in that is a share of images: its own noise is known
 NONE = "–"
@@ -163,8 +164,9 @@ def _number(found: Sequence[Scored]) -> Number:
     away: dict[str, float] = {}
     for (weights, _), value in zip(found, values, strict=True):
         away[weights] = away.get(weights, 0.0) + (value - mean) / n
-    if (trained := len(away)) > 1:
-        error = math.sqrt(sum(one**2 for one in away.values()) * trained / (trained - 1))
+    spread = math.sqrt(sum(one**2 for one in away.values()))
+    if (trained := len(away)) > 1 and spread > NEAR:  # few that agree by chance are not without noise
+        error = spread * math.sqrt(trained / (trained - 1))
         return Number(mean, n, error, "seeds")
     return Number(mean, n, *_of_one_training(scores[0], values))
 

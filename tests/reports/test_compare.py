@@ -116,6 +116,20 @@ def test_the_same_weights_evaluated_again_are_never_without_noise(
     assert gap(compare(view(tmp_path), ["odc", "swav"])).clear in (None, False)
 
 
+def test_seeds_that_agree_by_chance_are_not_without_noise(tmp_path: Path) -> None:
+    seeds(tmp_path, "odc", [10.1, 10.1, 10.1], n=100)
+    seeds(tmp_path, "swav", [11.1, 11.1, 11.1], n=100)
+    made = compare(view(tmp_path), ["odc", "swav"])
+    assert number(line(made).numbers[0]).noise == "images"
+    assert gap(made).clear is False
+    for model, value in (("odc", 10.1), ("swav", 11.1)):
+        for seed in range(2):
+            benchmark(tmp_path, SVM, {"mAP": value}, model=model, seed=seed, weights=f"w{model}{seed}")
+    assert line(compare(view(tmp_path), ["odc", "swav"]), "SVM").differences[1] == Difference(
+        pytest.approx(1.0), None, None, True
+    )
+
+
 def test_a_lower_number_is_better_where_the_score_says_so(tmp_path: Path) -> None:
     for model, value in (("odc", 50.0), ("swav", 20.0)):
         benchmark(tmp_path, KNN, {"k20_top1": value}, model=model, better="lower")
