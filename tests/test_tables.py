@@ -156,6 +156,17 @@ def test_candidates_that_are_not_of_the_score_itself_are_none() -> None:
     assert filled.rows[0][2].text == "87.50 ± 3.54 (n = 2)"
 
 
+def test_seeds_on_different_layers_are_said_to_be() -> None:
+    shots = PROTOCOLS["voc07_low_shot"]
+    rows = [
+        (Path(f"{i}"), record(metrics=[Score("k1", 1.0, 1, "test", note=f"on {layer}")], seed=i))
+        for i, layer in enumerate(("feature4", "feature2", "feature4"))
+    ]
+    said = "odc: voc07_low_shot: its seeds differ, and their mean is over all: on feature4, on feature2"
+    assert said in notes([shots], [Row("odc", None, "recipe", {shots.name: rows})])
+    assert said not in notes([shots], [Row("odc", None, "recipe", {shots.name: rows[::2]})])
+
+
 def test_every_seed_s_record_is_linked() -> None:
     page = markdown.page([seeds("val", {"a": 1.0}, {"a": 2.0})], "title", "", Path())
     assert "[1.50 ± 0.71 (n = 2)](0) [2](1)" in page

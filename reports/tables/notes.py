@@ -39,7 +39,7 @@ def _of(protocol: Protocol, row: Row) -> list[str]:
         (column, score) for column, score in shown if score is not None and score.selected_on_its_split
     ]
     lines = [_selected(protocol, row, selected)] if selected else []
-    return [*doubts(protocol, row), *_absent(protocol, found), *lines]
+    return [*doubts(protocol, row), *_absent(protocol, found), *_mixed(protocol, found), *lines]
 
 
 def doubts(protocol: Protocol, row: Row) -> list[str]:
@@ -51,6 +51,18 @@ def doubts(protocol: Protocol, row: Row) -> list[str]:
     return [
         f"{protocol.name}: {why}" for why in (*lacking, *(f"in doubt: {one}" for one in dict.fromkeys(said)))
     ]
+
+
+def _mixed(protocol: Protocol, found: Found) -> list[str]:
+    """What several seeds are not alike in: a low-shot SVM runs on the best layer of its own seed."""
+    shown = {column.score for column in protocol.columns if column.show == "value"}
+    said = [score.note for _, record in found for score in record.metrics if score.name in shown]
+    each = list(dict.fromkeys(said))
+    return (
+        [f"{protocol.name}: its seeds differ, and their mean is over all: {', '.join(each)}"]
+        if each[1:]
+        else []
+    )
 
 
 def _absent(protocol: Protocol, found: Found) -> list[str]:
