@@ -70,6 +70,14 @@ def test_every_protocols_bounds_refuse_nonsense() -> None:
         override(catalogue("paper")["imagenet_linear"].settings, {"batch_size": 1}, "linear")
 
 
+def test_several_fields_of_another_kind_are_set_at_once() -> None:
+    changes = {"schedule.kind": "cosine", "schedule.start": 0.1, "schedule.warmup": 5, "schedule.final": 0.01}
+    made, _ = override(ODC, changes, "odc")
+    assert plain(made.schedule, every=True) == {"kind": "cosine", "start": 0.1, "warmup": 5, "final": 0.01}
+    with pytest.raises(Fault, match="warmpu"):
+        override(ODC, {"schedule.kind": "cosine", "schedule.final": 0.01, "schedule.warmpu": 5}, "odc")
+
+
 def test_kinds_switch_and_lists_are_replaced() -> None:
     made, _ = override(ODC, {"schedule.warmup": 5, "schedule.kind": "cosine"}, "odc")
     assert made.schedule == Cosine(warmup=5)

@@ -105,11 +105,11 @@ def override(value: T, changes: Mapping[str, Any], where: str) -> tuple[T, list[
 
     Raises Fault on an unknown path (naming the nearest), a value of another type or one beyond its bounds.
     """
-    body = plain(value, every=True)
+    body, emptied = plain(value, every=True), list[Any]()
     for path in sorted(
         changes, key=lambda path: (not path.endswith("kind"), path)
     ):  # another kind empties the rest
-        _put(body, path.split("."), changes[path], f"{where}.{path}")
+        _put(body, path.split("."), changes[path], f"{where}.{path}", emptied)
     said = [f"{where}.{line}" for line in _follow(value, body, frozenset(changes))]
     return build(type(value), body, where), said
 
@@ -129,8 +129,10 @@ def build(kind: type[T], body: Any, where: str) -> T:
         raise _explained(error.errors()[0], body, where) from None
 
 
-def _put(body: Any, path: list[str], new: Any, where: str) -> None:
-    """Replaces what stands at a path of JSON values."""
+def _put(body: Any, path: list[str], new: Any, where: str, emptied: list[Any]) -> None:
+    """Replaces what stands at a path of JSON values; emptied: settings just switched to another kind, whose
+    fields are not there yet.
+    """
     step, rest = path[0], path[1:]
     if isinstance(body, list):
         if not step.isdigit() or int(step) >= len(body):
@@ -139,9 +141,7 @@ def _put(body: Any, path: list[str], new: Any, where: str) -> None:
             )
         at: Any = int(step)
     elif isinstance(body, dict):
-        if step not in body and set(body) != {
-            "kind"
-        }:  # settings just switched to another kind have no fields yet
+        if step not in body and not any(body is one for one in emptied):
             raise unknown("setting", step, body, where)
         at = step
     else:
@@ -151,8 +151,9 @@ def _put(body: Any, path: list[str], new: Any, where: str) -> None:
     if rest:
         if rest == ["kind"] and isinstance(body[at], dict) and body[at].get("kind") != new:
             body[at] = {"kind": new}
+            emptied.append(body[at])
         else:
-            _put(body[at], rest, new, where)
+            _put(body[at], rest, new, where, emptied)
     else:
         body[at] = new
 
