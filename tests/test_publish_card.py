@@ -15,8 +15,14 @@ import torch
 import yaml
 from PIL import Image
 
+from pretrain.base.settings import plain
 from pretrain.nets.formats.reading import read
+from pretrain.train.recipe import decisive
+from reports.pages.card import train
 from tests.publishing import published, trained_home
+from tests.reports.store import pretraining, view
+from zoo.suites import builtin
+from zoo.suites.file import from_command_line
 from zoo.weights.publish import chosen, publish
 
 
@@ -102,3 +108,24 @@ def zoo(words: str) -> str:
     command = [sys.executable, "-m", "zoo", *shlex.split(words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=500)
     return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "sets"),
+    [
+        ("random", ["random.arch=resnet18"]),
+        ("odc", ["odc.schedule.kind=cosine", "odc.epochs=9"]),
+        ("swav", ["swav.schedule.kind=step", "swav.schedule.milestones=[3]", "pretrain.input.size=96"]),
+    ],
+)
+def test_the_command_of_a_model_with_other_settings_gives_them_again(
+    tmp_path: Path, model: str, sets: list[str]
+) -> None:
+    made = builtin.load("paper", None, from_command_line(sets)).entry(model)
+    named = {"name": "mine", "method": model, "recipe": made.recipe.name}
+    settings = {"name": "pretrain", "version": 1, "settings": plain(made.recipe)}
+    pretraining(tmp_path, model, model=named, protocol=settings)
+    said = shlex.split(train(view(tmp_path), view(tmp_path).row("mine")))
+    again = [said[i + 1] for i, word in enumerate(said) if word == "--set"]
+    remade = builtin.load("paper", None, from_command_line(again)).entry(made.recipe.name)
+    assert decisive(remade.recipe) == decisive(made.recipe)

@@ -156,6 +156,8 @@ def train(view: View, row: Row) -> str:
     words += [] if named else ["--as", row.model]
     if record.seed:
         words += ["--seeds", str(record.seed)]
-    for path, value in differences(record):
+    changed = dict(differences(record))
+    changed.pop("config", None)  # which says no more than what was changed, and some methods refuse it
+    for path, value in changed.items():
         words += ["--set", f"{method(row)}.{path}={json.dumps(value)}"]
     return f"```bash\n{shlex.join(words)}\n```"
