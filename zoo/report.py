@@ -46,7 +46,7 @@ def command(
     json: AsJson = False,
 ) -> None:
     """The tables of a suite; its pages and cards; exports. From records: no data, no weights, no torch."""
-    _sensible(check, bool(page or pages), bool(form or html), to, form)
+    _sensible(check, bool(page or pages), bool(form or html), to, form, json)
     request = everything(suite, out, sets or [])
     records, damaged = kept(request.store.home)
     if form or html or page or pages:
@@ -65,8 +65,13 @@ def command(
         print(f"not kept: {fault}", file=sys.stderr)
 
 
-def _sensible(check: bool, pages: bool, others: bool, to: Path | None, form: Format | None) -> None:
+def _sensible(
+    check: bool, pages: bool, others: bool, to: Path | None, form: Format | None, json: bool
+) -> None:
     """Raises Fault on options that would be asked for and not heeded."""
+    if json and (pages or others):
+        said = "--json prints records instead of tables: it takes no --page, --pages, --html or --format"
+        raise Fault("bad-config", f"{said}; --format json exports a row per score")
     if check and (others or not pages):
         said = (
             "--check writes nothing and looks at pages: it takes --page or --pages, and no --html or --format"

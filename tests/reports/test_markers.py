@@ -136,7 +136,16 @@ def test_a_page_without_markers_is_no_page_to_fill(tmp_path: Path) -> None:
         site.bring(view(tmp_path), [page], check=True)
 
 
-@pytest.mark.parametrize("words", [["--check"], ["--check", "--html", "site"], ["--to", "a.csv"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--check"],
+        ["--check", "--html", "site"],
+        ["--to", "a.csv"],
+        ["--json", "--html", "site"],
+        ["--json", "--format", "csv"],
+    ],
+)
 def test_an_option_that_would_not_be_heeded_is_a_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
