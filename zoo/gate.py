@@ -47,6 +47,9 @@ def command(
     summary: Annotated[Path | None, typer.Option("--summary", help="Also write Markdown here.")] = None,
 ) -> None:
     """Compare the records of a suite with a committed baseline; exit code 3 where they do not hold it."""
+    if accept and (junit or summary or form is not Form.TABLE):
+        said = "--accept writes a baseline and gives no verdict: it takes no --format, --junit or --summary"
+        raise Fault("bad-config", said)
     planned = of_suite(suite, out)
     raise typer.Exit(gate(builtin.home(suite, out), path, accept, form, junit, summary, planned))
 

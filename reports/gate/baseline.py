@@ -190,7 +190,7 @@ def read(path: Path) -> Baseline:
     try:
         found = TypeAdapter(Baseline).validate_json(path.read_bytes())
     except FileNotFoundError:
-        said = f"--baseline {path} is not there; write it with `zoo gate --baseline {path} --accept`"
+        said = f"--baseline {path} is not there; the same command with --accept writes it"
         raise Fault("data-missing", said) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]

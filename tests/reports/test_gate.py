@@ -15,7 +15,7 @@ from reports.gate.baseline import measured, read
 from reports.gate.compare import Verdict, code, compare
 from reports.records import found
 from tests.reports.store import SMALL, another, benchmark, pretraining
-from zoo.gate import Form, gate
+from zoo.gate import Form, command, gate
 
 KNN = SMALL["imagenet_knn"]
 
@@ -214,7 +214,7 @@ def test_the_newest_of_several_records_counts(base: Path) -> None:
 def test_nothing_to_compare_is_a_fault(base: Path, tmp_path: Path) -> None:
     with pytest.raises(Fault, match="holds no record"):
         gate(tmp_path / "empty", base)
-    with pytest.raises(Fault, match="is not there; write it with"):
+    with pytest.raises(Fault, match="is not there; the same command with --accept writes it"):
         gate(tmp_path / "old", tmp_path / "absent.json")
     body = json.loads(base.read_text())
     base.write_text(json.dumps({**body, "entries": []}))
@@ -231,6 +231,14 @@ def test_a_failed_job_is_not_accepted(base: Path, tmp_path: Path) -> None:
     with pytest.raises(Fault, match="nothing is accepted: odc clustering has no number"):
         gate(tmp_path / "old", base, accept=True)
     assert base.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "more", [{"junit": Path("gate.xml")}, {"summary": Path("gate.md")}, {"form": Form.JSON}]
+)
+def test_accepting_gives_no_verdict_in_a_file(tmp_path: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(Fault, match="--accept writes a baseline and gives no verdict"):
+        command(tmp_path / "b.json", accept=True, suite="smoke", out=tmp_path, **more)
 
 
 def test_accepting_says_what_changes(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
