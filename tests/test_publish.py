@@ -240,3 +240,12 @@ def test_a_model_without_weights_is_refused(tmp_path: Path) -> None:
 def test_everybody_may_read_what_is_published(out: Path) -> None:
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in out.iterdir()}
     assert set(modes.values()) == {modes["README.md"]}, modes
+
+
+def test_a_model_whose_pretraining_has_failed_is_said_to_have_no_weights(tmp_path: Path) -> None:
+    pretraining(tmp_path, "odc", status="failed", reason="nan", message="diverged", facts={})
+    (tmp_path / "models" / "odc-s0" / "backbone.safetensors").unlink()
+    with pytest.raises(
+        Fault, match="has no weights of 'odc': pretraining failed: nan: diverged; run it again"
+    ):
+        chosen("odc", "smoke", tmp_path)

@@ -22,8 +22,8 @@ from pretrain.base.settings import plain
 from pretrain.nets.formats.contract import Flags, Loaded
 from reports.pages import hub, metafile
 from reports.pages.hub import Content
-from reports.records import fingerprint
-from reports.tables.cells import Row
+from reports.records import PRETRAIN, fingerprint
+from reports.tables.cells import Missing, Row
 from reports.view import View, pretraining
 from zoo.kept import kept
 from zoo.options import SuiteOption
@@ -95,6 +95,10 @@ def chosen(model: str, suite: str, home: Path | None, name: str = "") -> Subject
     view = View(records, protocols, suite, of_suite(suite, home), damaged)
     names = [row.model for row in view.rows if row.weights is not None]
     if model not in names and model in {row.model for row in view.rows}:
+        trained = view.row(model).records.get(PRETRAIN)
+        if isinstance(trained, Missing):
+            said = f"{place} has no weights of '{model}': pretraining {trained.word}: {trained.why}"
+            raise Fault("data-missing", f"{said}; run it again")
         said = f"{place} holds numbers of '{model}', and no weights that were trained there; give its checkpoint file"
         raise Fault("data-missing", f"{said}: `zoo publish FILE --name {model}`")
     if model not in names:
