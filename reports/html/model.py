@@ -59,9 +59,12 @@ def _facts(row: Row) -> list[tuple[str, str]]:
 
 
 def _missing(row: Row) -> Iterator[str]:
+    """A line per reason, with the benchmarks that it holds for."""
+    said: dict[str, list[str]] = {}
     for name, found in row.records.items():
         if isinstance(found, Missing):
-            yield f"{name}: {found.word}: {found.why}"
+            said.setdefault(f"{found.word}: {found.why}", []).append(name)
+    yield from (f"{', '.join(names)}: {why}" for why, names in said.items())
 
 
 def _results(grid: Grid, index: int, places: Places) -> Iterator[tuple[str, str, dict[str, Any]]]:

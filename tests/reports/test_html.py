@@ -239,6 +239,16 @@ def test_published_curves_stand_behind_with_a_warning_where_the_rule_is_another(
     assert "not to be compared with this one: settings other than the published ones" in text
 
 
+def test_a_reason_that_holds_for_several_benchmarks_is_said_once(tmp_path: Path) -> None:
+    pretraining(tmp_path, "odc", status="failed", reason="nan", message="diverged", facts={})
+    text = (site(tmp_path, SMALL) / "models" / "odc.html").read_text()
+    lines = re.findall(r"<li>([^<]*failed: [^<]*)</li>", text)
+    assert lines[0] == "pretrain: failed: nan: diverged"
+    assert len(lines) == 2
+    assert lines[1].startswith("voc07_svm, voc07_low_shot, ")
+    assert lines[1].endswith(": failed: pretraining failed: nan: diverged")
+
+
 def test_bars_show_every_class_the_best_first(tmp_path: Path) -> None:
     benchmark(tmp_path, SVM, {"mAP": 50.0}, facts={"per_class": {"cat": 25.0, "dog": 50.0, "odd": "no"}})
     text = (site(tmp_path) / "models" / "odc.html").read_text()
