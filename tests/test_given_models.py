@@ -137,7 +137,7 @@ def test_a_file_of_an_earlier_call_is_explained_by_its_name(
         if job.protocol is not None:
             planned.pretend(job, suite)
     asked = requests.about("mine", ["imagenet_knn"], "own", tmp_path / "home", [], eval_seeds="0-1")
-    explain.show(Planner(asked).plan(), "mine", "imagenet_knn")
+    explain.show(Planner(asked).plan(), "imagenet_knn")
     said = capsys.readouterr().out
     assert "mine imagenet_knn: done (recorded)" in said
     assert f'weights = "{checkpoint.describe(path).identity()["weights"]}"' in said

@@ -20,6 +20,7 @@ from zoo import request as requests
 from zoo.engines import inline
 from zoo.engines.engine import Orders
 from zoo.plan.planner import Planner
+from zoo.show import explain
 from zoo.show.progress import Display
 from zoo.suites.suite import Given
 
@@ -200,3 +201,11 @@ def test_a_name_of_timms_is_a_model_with_its_own_weights(
     assert [job.state for job in made] == ["done", "done"]
     monkeypatch.setattr("timm.create_model", None)  # the second time, the file is there
     assert requests.resolve(*words).entries == [given]
+
+
+def test_a_name_of_timms_is_explained(tmp_path: Path, hub: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    images = scenes.folder(tmp_path / "images", per_class=4)
+    (tmp_path / "own.toml").write_text(f"variant = 'smoke'\nbeside = []\n[data]\nimagenet = '{images}'\n")
+    words = (["imagenet_knn"], str(tmp_path / "own.toml"), tmp_path / "out", [])
+    explain.show(Planner(requests.about("timm:test_vit", *words)).plan(), "imagenet_knn")
+    assert capsys.readouterr().out.startswith("timm-test_vit imagenet_knn: todo (not computed yet)\n")

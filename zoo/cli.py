@@ -139,7 +139,7 @@ def explain(
     """Why a number is there, stale or missing, field by field."""
     names = [] if benchmark == PRETRAIN else [benchmark]
     request = about(model, names, suite, out, sets or [], seeds, eval_seeds)
-    explanations.show(Planner(request).plan(), model, benchmark)
+    explanations.show(Planner(request).plan(), benchmark)
 
 
 @app.command(name="check-data")

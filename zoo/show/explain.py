@@ -11,10 +11,12 @@ from zoo.plan.job import Job, Plan
 from zoo.show.plan import reason
 
 
-def show(plan: Plan, model: str, name: str) -> None:
-    """Prints the explanation of a model's job, for every seed."""
+def show(plan: Plan, name: str) -> None:
+    """Prints the explanation of a job of the model asked for, for every seed; `timm:NAME` is called otherwise
+    in records.
+    """
     for job in plan:
-        if (job.entry.name, job.name) == (model, name):
+        if job.entry.name in plan.request.asked and job.name == name:
             _job(job)
 
 
