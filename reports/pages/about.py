@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from pretrain.base import registry
 from pretrain.base.faults import Fault
+from reports.records import GIVEN
 
 FOLDER = Path(__file__).parents[1] / "methods"
 PAGE = "page.toml"  # of a method in a folder of the user's
@@ -52,8 +53,10 @@ def about(method: str) -> About:
     """
     try:
         module = registry.load("pretrain.methods", method, "recipes")
-    except Fault:  # weights that were given
-        return About(name=method, abstract="Weights that were given as a file.")
+    except Fault:
+        gone = "Its method is not in this zoo now; ZOO_PLUGINS names the folder of one that lies elsewhere."
+        given = "Weights that were given as a file."
+        return About(name=method, abstract=given if method in (GIVEN, "") else gone)
     own = Path(str(module.__file__)).parent / PAGE
     for path in (own, FOLDER / f"{method}.toml"):
         if path.is_file():

@@ -122,6 +122,8 @@ def test_the_summary_has_its_tables_with_remarks(tmp_path: Path) -> None:
 def test_a_method_without_a_text_has_its_summary() -> None:
     assert about("supervised").abstract.startswith("cross-entropy on the true labels")
     assert about("given").name == "given"
+    assert about("given").abstract == "Weights that were given as a file."
+    assert about("taken_out_since").abstract.startswith("Its method is not in this zoo now")
 
 
 def test_a_method_of_the_user_brings_its_text_along(tmp_path: Path) -> None:
