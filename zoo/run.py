@@ -124,8 +124,9 @@ def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display
     """The plan, once everything is there that can be had beforehand. Raises Fault."""
     shelf.limit()  # one that is no number is refused now, not after hours of pretraining
     planner.request.store.tidy()
+    drawn = planner.request.suite.drawn()  # before it is planned: another process may be drawing
     plan = planner.plan()
-    if _ready(planner.request, orders, engine, plan, display):
+    if _ready(planner.request, orders, engine, plan, display, drawn):
         planner = Planner(planner.request)
         plan = planner.plan()
     display.jobs = len(plan)
@@ -170,11 +171,12 @@ def _keeper(planner: Planner) -> Callable[[], None]:
     return keep
 
 
-def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display: Display) -> bool:
-    """Checks, before the first second of work, what can be checked; draws the embedded data where they are
-    not there yet, and says whether it did. Raises Fault.
+def _ready(
+    request: Request, orders: Orders, engine: Engine, plan: Plan, display: Display, drawn: bool
+) -> bool:
+    """Checks, before the first second of work, what can be checked; draws the embedded data where they were
+    not there (`drawn`) when it was planned, and says whether it has to be planned again. Raises Fault.
     """
-    drawn = request.suite.drawn()
     if drawn and not any(job.runs(orders.again) for job in plan):
         return False  # nothing to write: a finished zoo may lie on a read-only share
     _require_archs(plan)
@@ -185,8 +187,8 @@ def _ready(request: Request, orders: Orders, engine: Engine, plan: Plan, display
         if (found := torch.cuda.device_count()) < orders.gpus:
             said = f"--gpus {orders.gpus} asked for, {found} found; run nvidia-smi to see why"
             raise Fault("dependency-missing", said)
-    if _first() and not drawn:
-        with lease(request.store.lock("data"), orders.wait, display.waiting):
+    if not drawn:  # of several processes the first to come draws them, the others find them there
+        with lease(request.store.lock("data"), orders.wait or not _first(), display.waiting):
             display.line(f"drawing the embedded data into {request.suite.root}")
             builtin.draw(request.suite)
     if _first() and orders.again:

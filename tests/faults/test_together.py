@@ -128,3 +128,14 @@ def test_torchrun_with_benchmarks_ends(own: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("odc clustering: done") == 1
     assert done.stdout.count("Clustering of Frozen Features") == 1
+
+
+@pytest.mark.slow
+def test_torchrun_draws_the_embedded_data_once_and_goes_on(tmp_path: Path) -> None:
+    """All processes plan with the data, whoever draws them."""
+    asked = ["-m", "zoo.run", "raw_pixels", "--suite", "smoke", "--benchmarks", "imagenet_knn"]
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    argv = [sys.executable, *launcher, *asked, "--out", str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "raw_pixels imagenet_knn: done" in done.stderr
