@@ -117,7 +117,7 @@ def run(
         keep()
         tables.show(plan, request.protocols, as_json=json)
         plans.summary(plan)
-    raise typer.Exit(plan.code)
+    raise typer.Exit(plan.code if _first() else 0)  # torchrun ends the others where one has a code
 
 
 def _prepared(planner: Planner, engine: Engine, orders: Orders, display: Display) -> tuple[Planner, Plan]:

@@ -139,3 +139,15 @@ def test_torchrun_draws_the_embedded_data_once_and_goes_on(tmp_path: Path) -> No
     done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "raw_pixels imagenet_knn: done" in done.stderr
+
+
+@pytest.mark.slow
+def test_of_several_ranks_the_first_alone_says_that_something_is_missing(own: Path) -> None:
+    """torchrun ends the others where one ends with a code, and the first may be at work for hours."""
+    own.write_text(own.read_text().replace("['clustering']", "['clustering', 'voc07_svm']"))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    argv = command(own, "--benchmarks", "clustering,voc07_svm", launcher=launcher)
+    done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.returncode == 1
+    ended = [line.split()[2] for line in done.stderr.splitlines() if line.strip().startswith("exitcode ")]
+    assert ended == ["4"], done.stderr
