@@ -169,6 +169,17 @@ def test_status_shows_the_queue_before_the_first_model_is_there(
     assert capsys.readouterr() == ("[]\n", line)
 
 
+def test_jobs_are_seen_in_hidden_partitions_and_whatever_squeue_shows_by_default(
+    tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(tmp_path / "home", [task], monkeypatch)
+    monkeypatch.setenv("SQUEUE_PARTITION", "another")
+    shown = (tmp_path / "bin" / "squeue").read_text().partition("\n")[2].strip()
+    line = f'case " $* $SQUEUE_PARTITION" in *" -a "*" ") {shown};; esac'
+    command(tmp_path / "bin", "squeue", line, monkeypatch)
+    assert [one.task for one in slurm_queue.seen(tmp_path / "home").values()] == [task]
+
+
 def test_nothing_to_cancel_is_said(
     tmp_path: Path, task: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

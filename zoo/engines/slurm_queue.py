@@ -33,6 +33,7 @@ NAMES = 500  # arrays asked after at a time
 ANSWER_SECONDS = 120.0
 FORGET_SECONDS = 3600.0  # after which an array that SLURM knows no more is forgotten here, too
 HERE_TO_STAY = {"SLURM_CONF", "SLURM_CLUSTERS"}  # of SLURM's variables; the others are of a job around us
+OTHERS = ("SLURM_", "SQUEUE_")  # beginnings of variables: of such a job, of what people want squeue to show
 
 # Whatever is in none of these states has ended (man squeue, JOB STATE CODES).
 _WAITS = {
@@ -198,7 +199,7 @@ def _few(names: list[str]) -> list[list[str]]:
 
 def _rows(names: list[str]) -> list[list[str]]:
     """Number, name, index, state, nodes and reason of every task of arrays, as squeue prints them."""
-    options = ["-h", "-r", "-t", "all", "-o", "%i|%j|%K|%T|%N|%r"]
+    options = ["-h", "-r", "-a", "-t", "all", "-o", "%i|%j|%K|%T|%N|%r"]
     return [
         row.split("|", 5) for row in _answer(["squeue", *options, f"--name={','.join(names)}"]).splitlines()
     ]
@@ -261,7 +262,7 @@ def lines(home: Path) -> list[str]:
 
 def _answer(argv: list[str], stdin: str = "") -> str:
     """What a command of SLURM's prints. Raises Fault."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("SLURM_") or k in HERE_TO_STAY}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS) or k in HERE_TO_STAY}
     try:
         done = subprocess.run(
             argv, input=stdin, capture_output=True, text=True, env=kept, timeout=ANSWER_SECONDS, check=False
