@@ -106,6 +106,14 @@ def test_pretraining_on_two_nodes_then_its_benchmarks_as_one_array(cluster: Path
     assert len(arrays(suite)) == 2  # the same command again submits nothing
 
 
+def test_processes_meet_where_jobs_begin_without_an_environment(
+    cluster: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_EXPORT", "NONE")
+    (job,) = carried_out(only_pretraining(suite), Allocation(nodes=2))
+    assert job.state == "done", job.why
+
+
 def test_what_is_done_is_computed_again_on_two_nodes(cluster: Path, suite: Suite) -> None:
     mine = only_pretraining(suite)
     asked = Allocation(nodes=2)

@@ -60,15 +60,16 @@ PASSING = (
 )
 
 # The processes meet on the first node, where this script runs, at a port that is free there.
-# srun runs in the background because a shell that waits for a child in front hears no signal.
+# srun runs in the background because a shell that waits for a child in front hears no signal; it hands on
+# what the script exports also where a cluster's jobs begin without an environment (sbatch --export=NONE).
 SCRIPT = """#!/bin/bash
 unset ZOO_PARENT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE
+go_on() {{ {python} -m zoo.engines.slurm_task went-on {folder} && scontrol requeue "$SLURM_JOB_ID"; }}
+trap go_on USR1
 MASTER_ADDR=$(hostname)
 MASTER_PORT=$({python} -c 'import socket; s = socket.create_server(("", 0)); print(s.getsockname()[1])')
 export MASTER_ADDR MASTER_PORT
-go_on() {{ {python} -m zoo.engines.slurm_task went-on {folder} && scontrol requeue "$SLURM_JOB_ID"; }}
-trap go_on USR1
-srun --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} \\
+srun --kill-on-bad-exit=1 --export=ALL ${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} \\
     {python} -m zoo.engines.slurm_task run {folder} &
 wait $!
 code=$?
