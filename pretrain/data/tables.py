@@ -24,12 +24,19 @@ STARTS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bm
 ROWS = 64  # read at a time
 
 
-def shards(root: Path, part: str) -> list[Path]:
-    """Shards made of the tables of a part: `<part>-*.parquet` in root or data/, `*<part>-*.arrow` in root or
-    `<part>/*.arrow`. Empty where there is none. Raises Fault where they cannot be read or copied.
+def found(root: Path, part: str) -> list[Path]:
+    """The tables of a part: `<part>-*.parquet` in root or data/, `*<part>-*.arrow` in root or
+    `<part>/*.arrow`.
     """
     tables = [p for at in (root, root / "data") for p in sorted(at.glob(f"{part}-*.parquet"))]
-    tables = tables or sorted(root.glob(f"*{part}-*.arrow")) or sorted((root / part).glob("*.arrow"))
+    return tables or sorted(root.glob(f"*{part}-*.arrow")) or sorted((root / part).glob("*.arrow"))
+
+
+def shards(root: Path, part: str) -> list[Path]:
+    """Shards made of the tables of a part. Empty where there is none. Raises Fault where they cannot be read
+    or copied.
+    """
+    tables = found(root, part)
     if not tables:
         return []
     made = [root / "packed" / f"{part}-{i:05d}-of-{len(tables):05d}.tar" for i in range(len(tables))]
@@ -46,8 +53,18 @@ def shards(root: Path, part: str) -> list[Path]:
 
 
 def _due(path: Path, table: Path) -> bool:
-    """Whether a table was not copied yet, or is another since then."""
-    return not path.exists() or path.stat().st_mtime_ns < table.stat().st_mtime_ns
+    """Whether a table was not copied yet, or is another since then: younger than its copy, or of another
+    size.
+    """
+    if not path.exists() or path.stat().st_mtime_ns < table.stat().st_mtime_ns:
+        return True
+    with path.open("rb") as file:
+        start = file.read(tarfile.BLOCKSIZE)
+    try:
+        of = tarfile.TarInfo.frombuf(start, "utf-8", "replace").uname
+    except tarfile.HeaderError:  # of a table without rows, or damaged, as whoever lists it will say
+        return False
+    return of not in ("", str(table.stat().st_size))  # older copies do not say
 
 
 def _pack(path: Path, table: Path, number: int) -> None:
@@ -57,7 +74,7 @@ def _pack(path: Path, table: Path, number: int) -> None:
             if not ending:
                 raise Fault("data-corrupt", f"{table}: row {row} holds no image of a known format")
             entry = tarfile.TarInfo(f"{label}/{number:05d}_{row:08d}{ending}")
-            entry.size = len(content)
+            entry.size, entry.uname = len(content), str(table.stat().st_size)
             tar.addfile(entry, io.BytesIO(content))
 
 

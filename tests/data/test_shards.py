@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,23 @@ def test_a_bad_image_is_named_with_its_shard(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("train/a/1.png")
     left = without(split, tmp_path / "list.txt")
     assert left.place(0) == split.place(1)
+
+
+@pytest.mark.parametrize("added", ["train/1.tar", "train/b/1.png"])
+def test_what_is_added_beside_shards_is_noticed(tmp_path: Path, added: str) -> None:
+    """Another shard, or class folders, which win."""
+    root, seen = tmp_path / "set", fingerprint.Fingerprints(tmp_path / "memory")
+    pack(root / "train" / "0.tar", {"a/1.png": png(1), "a/2.png": png(2), "b/3.png": png(3)})
+    for _ in range(2):  # the index is made in the first look
+        first = seen.of("x", lambda: fingerprint.of_split(opened(root)))
+        time.sleep(0.05)
+    if added.endswith("tar"):
+        pack(root / added, {"b/4.png": png(4)})
+    else:
+        (root / "train" / "b").mkdir()
+        (root / added).write_bytes(png(4))
+    found = seen.of("x", lambda: fingerprint.of_split(opened(root)))
+    assert (first.images, found.images) == (3, 4 if added.endswith("tar") else 1)
 
 
 def odd(**changes: object) -> Callable[[Path], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pretrain.base.faults import Fault
-from pretrain.data import dataset
+from pretrain.data import dataset, fingerprint
 from tests.data.test_shards import png
 
 pa = pytest.importorskip("pyarrow", reason="tables need pyarrow")
@@ -65,6 +66,24 @@ def test_a_table_that_was_replaced_is_copied_again(tmp_path: Path) -> None:
     later = path.stat().st_mtime_ns + 10**10
     os.utime(path, ns=(later, later))
     assert read(tmp_path, "val").classes == ("00000", "00003")
+
+
+def test_another_table_is_noticed_below_data_and_where_it_is_older_than_the_copy(tmp_path: Path) -> None:
+    """As it is where one that was fetched long ago is moved in its place."""
+    path = write(tmp_path / "set" / "data" / "train-0.parquet", "parquet", [png(1)], [0])
+    seen = fingerprint.Fingerprints(tmp_path / "memory")
+
+    def identity() -> fingerprint.DataIdentity:
+        split = dataset.find("imagenet").split
+        return seen.of("x", lambda: fingerprint.of_split(split(tmp_path / "set", "train")))
+
+    for _ in range(2):  # the copy is made in the first look
+        first = identity()
+        time.sleep(0.05)
+    write(tmp_path / "other.parquet", "parquet", [png(1), png(2)], [0, 3])
+    os.utime(tmp_path / "other.parquet", (1, 1))
+    (tmp_path / "other.parquet").rename(path)
+    assert (first.images, identity().images) == (1, 2)
 
 
 BAD: dict[str, tuple[list[Any], list[Any], str]] = {

@@ -42,7 +42,8 @@ def read(root: Path, name: str) -> Split:
     part, full_name, list_file = name.partition("_")[0], f"{root.name}/{name}", root / "meta" / f"{name}.txt"
     listed = list_file.exists() or "percent" in name
     if not listed and (packed := _packed(root, part)):
-        return replace(shards.split(full_name, root / part, packed), sources=(*packed, root, list_file))
+        looked = _looked_for(root, part)
+        return replace(shards.split(full_name, root / part, packed), sources=(*packed, *looked, list_file))
     folder, looked = _folder(root, part)
     if not listed:
         found = _from_folders(full_name, folder, root)
@@ -73,6 +74,19 @@ def _packed(root: Path, part: str) -> list[Path]:
         if found := shards.found(root, name) or tables.shards(root, name):
             return found
     return []
+
+
+def _looked_for(root: Path, part: str) -> list[Path]:
+    """Where more shards or tables of a part would lie, or class folders that win over them; and the tables
+    that shards were made of.
+    """
+    names = (part, *STAND_INS.get(part, ()))
+    return [
+        root,
+        root / "data",
+        *(root / name for name in names),
+        *(path for name in names for path in tables.found(root, name)),
+    ]
 
 
 def _folder(root: Path, part: str) -> tuple[Path, list[Path]]:
