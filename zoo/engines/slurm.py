@@ -19,6 +19,7 @@ from pretrain.base.faults import Fault, Reason
 from pretrain.base.lease import lease
 from zoo.engines import child, slurm_queue
 from zoo.engines.engine import Orders
+from zoo.engines.slurm_commands import TooMany
 from zoo.engines.slurm_queue import LARGEST, Seen, Shape, Task
 from zoo.jobs import record
 from zoo.plan.job import FULL, Job, Plan
@@ -127,10 +128,21 @@ class Campaign:
                 self.display.line(f"in the queue already: {there[_file(job)]}")
             self._took(attached, [there[_file(job)].task for job in attached])
             for shape, jobs in self._arrays([job for job in ready if _file(job) not in there]):
-                tasks = [self._task(job) for job in jobs]
-                number = slurm_queue.submit(self.home, tasks, shape, self.orders.slurm)
-                self._took(jobs, tasks)
-                self.display.line(f"submitted {number}: {_words([job.label for job in jobs])}")
+                self._put(shape, jobs)
+
+    def _put(self, shape: Shape, jobs: list[Job]) -> None:
+        """Submits jobs as one array, or as smaller ones where SLURM takes none of so many. Raises Fault."""
+        tasks = [self._task(job) for job in jobs]
+        try:
+            number = slurm_queue.submit(self.home, tasks, shape, self.orders.slurm)
+        except TooMany:
+            if len(jobs) == 1:
+                raise
+            self._put(shape, jobs[: len(jobs) // 2])
+            self._put(shape, jobs[len(jobs) // 2 :])
+            return
+        self._took(jobs, tasks)
+        self.display.line(f"submitted {number}: {_words([job.label for job in jobs])}")
 
     def _arrays(self, jobs: list[Job]) -> Iterator[tuple[Shape, list[Job]]]:
         """Jobs that take the same, in arrays that SLURM takes."""

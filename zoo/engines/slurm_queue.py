@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 import uuid
@@ -25,15 +24,13 @@ from shlex import quote
 from pretrain.base import files
 from pretrain.base.faults import Fault
 from zoo.engines.engine import Allocation
+from zoo.engines.slurm_commands import TooMany, answer
 
 TASKS = "tasks.json"
 FOLDER = "slurm"
 LARGEST = 500  # tasks of an array; SLURM's own bound is 1001 where nobody has changed it
 NAMES = 500  # arrays asked after at a time
-ANSWER_SECONDS = 120.0
 FORGET_SECONDS = 3600.0  # after which an array that SLURM knows no more is forgotten here, too
-HERE_TO_STAY = {"SLURM_CONF", "SLURM_CLUSTERS"}  # of SLURM's variables; the others are of a job around us
-OTHERS = ("SLURM_", "SQUEUE_")  # beginnings of variables: of such a job, of what people want squeue to show
 
 # Whatever is in none of these states has ended (man squeue, JOB STATE CODES).
 _WAITS = {
@@ -47,18 +44,6 @@ _WAITS = {
 }
 _RUNS = {"RUNNING", "COMPLETING", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"}
 ACTIVE = frozenset(_WAITS | _RUNS)
-# What SLURM says where asking again later helps; the job may even be in the queue by then.
-PASSING = (
-    "timed out",
-    "Unable to contact",
-    "Connection refused",
-    "temporarily",
-    "Zero Bytes",
-    "job submit limit",
-    "SubmitJobs",
-    "Slurm backup controller",
-)
-
 # The processes meet on the first node, where this script runs, at a port that is free there.
 # srun runs in the background because a shell that waits for a child in front hears no signal; it hands on
 # what the script exports also where a cluster's jobs begin without an environment (sbatch --export=NONE).
@@ -137,9 +122,11 @@ def submit(home: Path, tasks: Sequence[Task], shape: Shape, asked: Allocation) -
     files.write_text(folder / TASKS, json.dumps([asdict(task) for task in tasks]))
     script = SCRIPT.format(python=quote(sys.executable), folder=quote(str(folder)))
     try:
-        return _answer([*_sbatch(name, folder, len(tasks), shape, asked)], script).strip().split(";")[0]
+        return answer([*_sbatch(name, folder, len(tasks), shape, asked)], script).strip().split(";")[0]
     except Fault as fault:
-        if fault.reason != "upstream":  # refused: no array of this name will ever be
+        if fault.reason != "upstream" or isinstance(
+            fault, TooMany
+        ):  # refused: no array of this name will ever be
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -187,7 +174,7 @@ def seen(home: Path) -> dict[str, Seen]:
 def exit_code(number: str) -> int | None:
     """Of a job that has ended; None where SLURM does not know any more."""
     try:
-        found = re.search(r" ExitCode=(\d+):", _answer(["scontrol", "show", "job", "--oneliner", number]))
+        found = re.search(r" ExitCode=(\d+):", answer(["scontrol", "show", "job", "--oneliner", number]))
     except Fault:
         return None
     return int(found[1]) if found else None
@@ -202,7 +189,7 @@ def _rows(names: list[str]) -> list[list[str]]:
     """Number, name, index, state, nodes and reason of every task of arrays, as squeue prints them."""
     options = ["-h", "-r", "-a", "-t", "all", "-o", "%i|%j|%K|%T|%N|%r"]
     return [
-        row.split("|", 5) for row in _answer(["squeue", *options, f"--name={','.join(names)}"]).splitlines()
+        row.split("|", 5) for row in answer(["squeue", *options, f"--name={','.join(names)}"]).splitlines()
     ]
 
 
@@ -249,7 +236,7 @@ def cancel(home: Path, model: str = "", benchmark: str = "") -> list[Seen]:
         )
     ]
     if mine:
-        _answer(["scancel", *(one.id for one in mine)])
+        answer(["scancel", *(one.id for one in mine)])
     return mine
 
 
@@ -259,23 +246,3 @@ def lines(home: Path) -> list[str]:
         return [str(one) for one in seen(home).values() if one.active]
     except Fault as fault:
         return [str(fault)]
-
-
-def _answer(argv: list[str], stdin: str = "") -> str:
-    """What a command of SLURM's prints. Raises Fault."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(OTHERS) or k in HERE_TO_STAY}
-    try:
-        done = subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, env=kept, timeout=ANSWER_SECONDS, check=False
-        )
-    except FileNotFoundError:
-        said = f"there is no {argv[0]} on this machine; start the command where SLURM's commands are"
-        raise Fault("dependency-missing", said) from None
-    except subprocess.TimeoutExpired:
-        raise Fault("upstream", f"{argv[0]} has not answered within {ANSWER_SECONDS:.0f} s") from None
-    if done.returncode == 0:
-        return done.stdout
-    said = "; ".join(line.strip() for line in done.stderr.splitlines() if line.strip()) or "no word"
-    if argv[0] != "sbatch" or any(word in said for word in PASSING):
-        raise Fault("upstream", f"SLURM does not answer for now: {said}")
-    raise Fault("bad-config", f"SLURM refuses the jobs: {said}; see `sinfo -s` and the --slurm options")
