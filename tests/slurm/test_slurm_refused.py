@@ -42,3 +42,12 @@ def test_a_limit_that_no_waiting_helps_against_is_not_waited_for(
     command(tmp_path / "bin", "sbatch", line, monkeypatch)
     with pytest.raises(Fault, match=f"SLURM refuses the jobs: .*{name}"):
         slurm_queue.submit(tmp_path / "home", [task], Shape(), Allocation(time="9-0"))
+
+
+@pytest.mark.parametrize("word", ["--job-name=mine", "-Jmine", "--array=0-3%2", "-M", "--test-only"])
+def test_options_that_jobs_are_found_again_by_are_refused_before_anything_is_submitted(
+    word: str, suite: Suite
+) -> None:
+    with pytest.raises(Fault, match=f"--slurm-extra={word}: .* leave it out"):
+        carried_out(suite, Orders(slurm=Allocation(extra=("--mem=4G", word))))
+    assert not (suite.root / "home" / "slurm").exists()

@@ -19,7 +19,7 @@ from pretrain.base.faults import Fault, Reason
 from pretrain.base.lease import lease
 from zoo.engines import child, slurm_queue
 from zoo.engines.engine import Orders
-from zoo.engines.slurm_commands import TooMany
+from zoo.engines.slurm_commands import TooMany, require_free
 from zoo.engines.slurm_queue import LARGEST, Seen, Shape, Task
 from zoo.jobs import record
 from zoo.plan.job import FULL, Job, Plan
@@ -59,6 +59,7 @@ class Flight:
 
 def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
     """The plan as it ended; without `wait` as it is when all that is ready is in the queue."""
+    require_free(orders.slurm.extra)
     return Campaign(plan, planner, orders, display).carried_out()
 
 

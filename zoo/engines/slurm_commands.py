@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 
 from pretrain.base.faults import Fault
 
@@ -23,8 +24,29 @@ PASSING = (
 )
 
 
+# Options of sbatch by which jobs are found again, or with which it puts none in the queue.
+OURS = {
+    "--job-name": "-J",
+    "--array": "-a",
+    "--output": "-o",
+    "--clusters": "-M",
+    "--wait": "-W",
+    "--test-only": "--test-only",
+}
+
+
 class TooMany(Fault):
     """It takes fewer jobs at a time: upstream where waiting helps, too, bad-config where it does not."""
+
+
+def require_free(extra: Sequence[str]) -> None:
+    """Raises Fault where an option of the user's is one that the zoo finds its jobs again by."""
+    for word in extra:
+        name = word.partition("=")[0]
+        for long, short in OURS.items():
+            if name == long or (word.startswith(short) and not word.startswith("--")):
+                said = f"--slurm-extra={word}: {long} is what the zoo finds its jobs again by; leave it out"
+                raise Fault("bad-config", f"{said} (another cluster is named by SLURM_CLUSTERS)")
 
 
 def answer(argv: list[str], stdin: str = "") -> str:
