@@ -14,6 +14,7 @@ import pytest
 from pretrain.base import cores
 from pretrain.base.faults import Fault
 from pretrain.data import workers
+from zoo.engines import slurm_task
 
 SHOWN = "import torch; from pretrain.base import cores; print(cores.usable(), torch.get_num_threads())"
 BOUND = f"from pretrain.base import cores; cores.bind(); {SHOWN}"
@@ -149,3 +150,20 @@ def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     assert cores.share(8, 8) == {cores.VARIABLE: "112", cores.THREADS: "14"}
     monkeypatch.setenv(cores.THREADS, "4")
     assert cores.share(1, 8) == {cores.VARIABLE: "14", cores.THREADS: "4"}
+
+
+@pytest.mark.parametrize(("runnable", "each"), [(64, 31), (16, 15)])
+def test_processes_of_a_node_share_its_cores_unless_each_has_its_own(
+    runnable: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {
+        "NTASKS": "4",
+        "PROCID": "3",
+        "LOCALID": "1",
+        "CPUS_ON_NODE": "32",
+        "STEP_TASKS_PER_NODE": "2(x2)",
+    }
+    monkeypatch.setattr(os, "environ", {f"SLURM_{name}": value for name, value in told.items()})
+    monkeypatch.setattr(cores, "runnable", lambda: runnable)
+    slurm_task._meet()
+    assert workers.count() == each

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
+from pretrain.base import cores
 from zoo.engines import slurm_queue
 
 STATES = ("*.pt", "*.pth")  # what pretraining and foreign trainers go on from
@@ -51,6 +53,10 @@ def _meet() -> None:
     if int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         named = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID", "WORLD_SIZE": "SLURM_NTASKS"}
         os.environ.update({theirs: os.environ[ours] for theirs, ours in named.items()})
+        here = int(re.split(r"\D", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))[0])
+        # srun may have given each process cores of its own; where not, they share those that all may run on.
+        if cores.runnable() > int(os.environ.get("SLURM_CPUS_ON_NODE", "0")) // here:
+            os.environ["LOCAL_WORLD_SIZE"] = str(here)
 
 
 def went_on(folder: Path) -> int:
