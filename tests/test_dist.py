@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,16 @@ def literal_hash(t: Tensor) -> int:
     total = zlib.crc32(f"{t.dtype} {tuple(t.shape)}".encode())
     total += sum(splitmix64(word ^ splitmix64(place)) for place, word in enumerate(words))
     return splitmix64(total % 2**64)
+
+
+def test_a_port_that_is_taken_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for name, value in told.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(Fault, match=rf"process 0 of 2 .* at 127.0.0.1:{port} .*in use.*MASTER_PORT free"):
+            dist.start("cpu", timeout_s=5)
 
 
 def test_one_process_gets_its_own_tensor_back() -> None:

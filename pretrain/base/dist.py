@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +54,23 @@ def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
             raise Fault(
                 "bad-config", f"WORLD_SIZE announces several processes but {unset} is not set; use torchrun"
             )
-        tdist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        try:
+            tdist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        except tdist.DistError as error:
+            raise _apart(str(error)) from None
         _WATCHES.extend(filter(None, [watch.begin(rank(), world_size())]))
     return device
+
+
+def _apart(error: str) -> Fault:
+    """Why the processes do not meet. Each says so, for it may be the only one that knows."""
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    said = f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} does not meet the others at {place}"
+    said += f" ({error.strip().splitlines()[0]})"
+    advice = "the first process must run at MASTER_ADDR, with MASTER_PORT free there and open to all"
+    if int(os.environ["RANK"]):
+        print(f"{said}; {advice}", file=sys.stderr)  # where a command ends, the first alone is heard
+    return Fault("bad-config", f"{said}; {advice}")
 
 
 def _own_gpu(index: int) -> torch.device:
