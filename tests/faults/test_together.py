@@ -51,16 +51,21 @@ def test_two_commands_at_once_share_the_work(own: Path) -> None:
     assert len(list(own.parent.glob("out/results/*/*/*/result.json"))) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.case(23)
-def test_ranks_wait_together_for_another_command(own: Path) -> None:
-    """The first process waits for the lock; the others must not take it for dead meanwhile."""
+def held(own: Path) -> FileLock:
+    """The lock of the suite's training, not yet taken."""
     plan = [sys.executable, "-m", "zoo", "plan", "odc", "--suite", str(own), "--json"]
     listed = json.loads(subprocess.run(plan, check=True, capture_output=True, env=ENVIRONMENT).stdout)
     (record,) = (job["record"] for job in listed if job["job"] == "pretrain")
     path = own.parent / "out" / "locks" / f"{Path(record).parent.name.rpartition('-')[2]}.lock"
     path.parent.mkdir(parents=True)
-    lock = FileLock(path)
+    return FileLock(path)
+
+
+@pytest.mark.slow
+@pytest.mark.case(23)
+def test_ranks_wait_together_for_another_command(own: Path) -> None:
+    """The first process waits for the lock; the others must not take it for dead meanwhile."""
+    lock = held(own)
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     argv = command(own, "--benchmarks", "none", launcher=launcher)
     with lock, (own.parent / "log").open("w") as log:
@@ -151,3 +156,15 @@ def test_of_several_ranks_the_first_alone_says_that_something_is_missing(own: Pa
     assert done.returncode == 1
     ended = [line.split()[2] for line in done.stderr.splitlines() if line.strip().startswith("exitcode ")]
     assert ended == ["4"], done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.case(23)
+def test_ranks_that_shall_not_wait_say_so_in_one_sentence(own: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    argv = command(own, "--benchmarks", "none", "--no-wait", launcher=launcher)
+    with held(own):
+        done = subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    assert done.stderr.count("error: ") == 1, done.stderr
+    assert "another process is working on it; wait for it, or leave out --no-wait" in done.stderr
+    assert done.stderr.count("Traceback") == 1, "torchrun's own"
