@@ -25,6 +25,7 @@ from pretrain.base.settings import changed, override
 from pretrain.data.loader import open_loader
 from pretrain.train import optim
 from tests import scenes
+from tests.faults.hostile import flipped
 from tests.linear_task import CPU, GIVEN, LINEAR, TRANSFER, diverging, task
 
 MAPS = [torch.rand(4, c, s, s) for c, s in ((8, 8), (8, 8), (16, 4), (32, 2), (64, 1))]
@@ -175,6 +176,17 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(tmp_path: Path) -> 
     state = torch.load(tmp_path / "state.pt")
     for name in set(state["heads"]) - {"linears.Feature2.weight", "linears.Feature2.bias"}:
         assert torch.equal(state["heads"][name], its_state["heads"][name]), name
+
+
+@pytest.mark.case(6)
+def test_a_state_with_a_flipped_bit_is_computed_again(tmp_path: Path) -> None:
+    given = task(tmp_path, LINEAR)
+    begun = Evaluation(given, linear_heads(given.protocol.settings))
+    begun.train(0)
+    begun.test(0)
+    begun.save(0)
+    flipped(tmp_path / "state.pt")
+    assert begun.resume() == 0
 
 
 def test_a_head_has_as_many_epochs_as_its_solver(tmp_path: Path) -> None:

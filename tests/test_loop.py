@@ -20,6 +20,7 @@ from pretrain.nets import checkpoint
 from pretrain.train import loop, optim, state
 from pretrain.train.recipe import Cosine, Step
 from tests import scenes
+from tests.faults.hostile import flipped
 from tests.train import digest, tiny
 
 CPU = torch.device("cpu")
@@ -129,6 +130,17 @@ def test_a_damaged_state_is_refused(images: Path, tmp_path: Path) -> None:
     with pytest.raises(
         Fault, match=r"state.pt cannot be read .*; delete it to start the run again"
     ) as raised:
+        fit(images, tmp_path, epochs=1)
+    assert raised.value.reason == "weights-corrupt"
+
+
+@pytest.mark.case(6)
+def test_a_state_with_a_flipped_bit_is_refused(images: Path, tmp_path: Path) -> None:
+    """torch reads it as if nothing were."""
+    fit(images, tmp_path, epochs=1)
+    flipped(tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=True)
+    with pytest.raises(Fault, match=r"Bad CRC-32 .*; delete it to start the run again") as raised:
         fit(images, tmp_path, epochs=1)
     assert raised.value.reason == "weights-corrupt"
 

@@ -245,6 +245,7 @@ class Evaluation:
         if not path.exists():
             return 0
         try:
+            files.whole(path)
             state = torch.load(path, map_location=self.task.device, weights_only=True)
             self.optimizer.load_state_dict(state["optimizer"])
         except Exception:  # torch raises many types on a damaged file; what it held is computed again

@@ -160,6 +160,7 @@ def resume(run: Run) -> bool:
         (run.out / "metrics.jsonl").unlink(missing_ok=True)
         return False
     try:
+        files.whole(path)
         state = torch.load(path, map_location=run.data.device, weights_only=True)
     except Exception as error:  # torch raises many types on a damaged file
         # Before this word torch tells how to trust the file all the same.

@@ -1,7 +1,10 @@
-"""What the tests of hostile files share: texts that do harm, and what every refusal must look like."""
+"""What the tests of hostile and damaged files share: texts that do harm, a flipped bit, and what every
+refusal must look like.
+"""
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,3 +24,14 @@ def refused(raised: pytest.ExceptionInfo[Fault], reason: str, where: Path) -> st
     assert said.isprintable()
     assert len(said) < 1500
     return said
+
+
+def flipped(path: Path) -> None:
+    """Flips a bit in the middle of the largest tensor of what torch.save wrote."""
+    with zipfile.ZipFile(path) as archive:
+        member = max(archive.infolist(), key=lambda one: one.file_size)
+        data = bytearray(path.read_bytes())
+        content = archive.read(member)
+    at = data.index(content) + len(content) // 2
+    data[at] ^= 1
+    path.write_bytes(data)

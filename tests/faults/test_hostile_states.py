@@ -18,6 +18,7 @@ from benchmarks.mm.bridge import launch, pointer
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.worker import main as worker
 from pretrain.base.faults import Fault
+from tests.faults.hostile import flipped
 from tests.mm_jobs import job
 from tests.test_mm_worker import as_before, data, global_state, weights  # noqa: F401  fixtures
 
@@ -268,6 +269,17 @@ def test_a_job_whose_pointer_leaves_its_folder_opens_nothing(
     launch.fresh(asked)
     assert "ignored, the training starts anew" in (asked.work.parent / "mm.log").read_text()
     assert not sentinel.exists()
+
+
+@pytest.mark.case(6)
+def test_a_state_with_a_flipped_bit_is_refused(tmp_path: Path, trained: Path) -> None:
+    from benchmarks.mm.worker.resume import load_from_job
+
+    path = Path(shutil.copy(trained / "iter_4.pth", tmp_path))
+    flipped(path)
+    with pytest.raises(Fault, match="Bad CRC-32") as raised:
+        load_from_job(str(path), "cpu")
+    assert raised.value.reason == "weights-corrupt"
 
 
 def test_a_moved_folder_goes_on_from_its_own_state(tmp_path: Path, trained: Path) -> None:

@@ -19,6 +19,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor
 
 from benchmarks.mm.bridge import pointer
+from pretrain.base import files
 from pretrain.base.faults import Fault
 from pretrain.nets.checkpoint import strictly
 
@@ -61,6 +62,7 @@ def load_from_job(filename: str, map_location: Any) -> dict[str, Any]:
     path = Path(filename)
     try:
         _stored(path)
+        files.whole(path)
         state = torch.load(path, map_location=map_location, weights_only=True)
     except (torch.OutOfMemoryError, MemoryError, Fault):
         raise

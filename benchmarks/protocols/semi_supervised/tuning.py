@@ -124,6 +124,7 @@ class Tuning:
         if not self._file.exists():
             return
         try:
+            files.whole(self._file)
             state: dict[str, Any] = torch.load(self._file, map_location=self.task.device, weights_only=True)
             self.optimizer.load_state_dict(state["optimizer"])
         except Exception:  # torch raises many types on a damaged file; what it held is computed again

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from pretrain.base import files
 from pretrain.base.faults import Fault, printable
 
 Kind = Literal["zip", "legacy", "pickle", "safetensors"]
@@ -15,7 +16,6 @@ LEGACY = (
     b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save before 1.6: its magic number, pickled
 )
 HEADER = 64 << 20  # bytes of a safetensors header: 300,000 tensors
-BLOCK = 1 << 20
 MEMBERS = 100_000  # of a zip: a ResNet-50 with its optimizer has 500
 
 # What else may lie under the name of a checkpoint.
@@ -113,22 +113,13 @@ def _archive(path: Path) -> Kind:
 
 
 def whole(path: Path) -> None:
-    """Raises Fault where a member of a zip file differs from its checksum: torch does not look, and a hole in
-    a download would give other features. torch.save can leave checksums out; they are 0 then.
+    """Raises Fault where a member of a zip file differs from its checksum: a hole in a download would give
+    other features.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            for one in archive.infolist():
-                if one.CRC:
-                    _read(archive, one)
+        files.whole(path)
     except Exception as error:  # of any kind: the bytes of a damaged archive decide which
         raise refused(path, f"it is damaged ({printable(str(error), 80)}); fetch it again") from None
-
-
-def _read(archive: zipfile.ZipFile, one: zipfile.ZipInfo) -> None:
-    with archive.open(one) as member:
-        while member.read(BLOCK):
-            pass
 
 
 def refused(path: Path, why: str) -> Fault:
