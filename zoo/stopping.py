@@ -28,9 +28,13 @@ WRONG_USAGE = 2
 
 
 def listen() -> None:
-    """From now on every signal of `SIGNALS` ends the process in order: locks go, children are stopped."""
+    """From now on every signal of `SIGNALS` ends the process in order: locks go, children are stopped.
+
+    Below nohup a lost connection ends nothing, as people expect of it.
+    """
     for number in SIGNALS:
-        signal.signal(number, _stop)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
 
 
 def _stop(number: int, _: Any) -> NoReturn:

@@ -37,13 +37,20 @@ def own(tmp_path: Path) -> Path:
     return suite
 
 
-def start(suite: Path, *words: str) -> subprocess.Popen[bytes]:
-    """The run; what it says goes to `said`."""
-    argv = [sys.executable, "-m", "zoo.run", "odc", "--all-benchmarks", "--suite", str(suite), *words]
+def start(suite: Path, *words: str, first: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+    """The run; what it says goes to `said`; first: words before it, of a program that starts it."""
+    argv = [*first, sys.executable, "-m", "zoo.run", "odc", "--all-benchmarks", "--suite", str(suite), *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     out = suite.parent / "out"
     with (suite.parent / "said").open("w") as said:
-        return subprocess.Popen([*argv, "--out", str(out)], stderr=said, stdout=said, env=environment)
+        return subprocess.Popen(
+            [*argv, "--out", str(out)], stderr=said, stdout=said, env=environment, preexec_fn=_listening
+        )
+
+
+def _listening() -> None:
+    """As from a terminal, though the tests themselves may run below nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def training(suite: Path) -> None:
@@ -80,6 +87,18 @@ def test_every_signal_ends_in_order(own: Path, number: signal.Signals) -> None:
     assert "python -m zoo.run odc --all-benchmarks" in said
     assert "Traceback" not in said
     assert not list(own.parent.glob("out/**/.*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.case(20)
+def test_below_nohup_a_lost_connection_ends_nothing(own: Path) -> None:
+    process = start(own, first=("nohup",))
+    training(own)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
 @pytest.mark.slow
