@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.contract.protocol import Protocol, catalogue
 from benchmarks.mm.bridge import job as jobs
-from benchmarks.mm.bridge import launch
+from benchmarks.mm.bridge import launch, pointer
 from benchmarks.mm.bridge.job import Job
 from benchmarks.mm.bridge.settings import schedule
 from benchmarks.protocols.detection import protocol as detection
@@ -161,6 +161,17 @@ def test_a_checkpoint_that_is_not_whole_is_not_resumed(job: Job, cut: bool) -> N
     pointer.write_text(str(older))
     launch.fresh(job)
     assert pointer.read_text() == str(older)  # a whole one stays as mmengine named it
+
+
+def test_a_moved_job_goes_on_from_its_checkpoint_also_on_other_gpus(job: Job, tmp_path: Path) -> None:
+    launch.fresh(job)
+    torch.save({"epoch": 1}, job.work / "epoch_1.pth")
+    (job.work / "last_checkpoint").write_text(str(job.work / "epoch_1.pth"))
+    work = job.work.rename(tmp_path / "moved")
+    moved = replace(job, work=work, weights=tmp_path / "w.safetensors", root=tmp_path / "data", gpus=4)
+    launch.fresh(moved)
+    assert pointer.target(work) == work / "epoch_1.pth"
+    assert jobs.read(work / "job.json") == moved
 
 
 def test_an_interrupt_ends_the_worker(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,10 +104,14 @@ def fresh(job: Job) -> Path:
 
 
 def _same(path: Path, job: Job) -> bool:
+    """Whether the folder is of this job. Where folder, weights and data lie, and how many GPUs share the
+    batch, may be another thing since: a home is moved, a requeued job gets other machines.
+    """
     try:
-        return jobs.read(path) == job
+        left = jobs.read(path)
     except Fault:  # cut by a kill, or of another version: of another job, then
         return False
+    return (left.sha256, left.seed, left.settings) == (job.sha256, job.seed, job.settings)
 
 
 def command(job: Job, path: Path) -> list[str]:
