@@ -51,6 +51,14 @@ def test_dead_weights_and_the_features_they_give_are_said(datasets: Datasets) ->
 
 
 @pytest.mark.case(44)
+def test_images_are_counted_where_nothing_can_be_remembered(datasets: Datasets) -> None:
+    datasets.fingerprints.memory.write_text("a file where a folder is expected")
+    images = datasets.suite.folder("imagenet")
+    shutil.copy(images / "train/class0/000.png", images / "val/class0/000.png")
+    assert found(datasets) == ["1 images of images/val are among those of images/train"]
+
+
+@pytest.mark.case(44)
 def test_a_validation_image_that_was_trained_on_is_counted(datasets: Datasets) -> None:
     images = datasets.suite.folder("imagenet")
     shutil.copy(images / "train/class0/000.png", images / "val/class0/000.png")

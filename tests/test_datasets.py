@@ -150,6 +150,16 @@ def test_of_many_images_an_even_sample_is_hashed(tmp_path: Path, monkeypatch: py
         assert (taken.fingerprint, taken.images, taken.hashed) == (expected, 9, 4)
 
 
+@pytest.mark.case(6)
+def test_a_memory_with_a_flipped_bit_is_no_memory(tmp_path: Path) -> None:
+    split, memory = imagenet.read(scenes.folder(tmp_path / "images", per_class=2), "train"), tmp_path / "m"
+    time.sleep(0.1)
+    first = Fingerprints(memory).of("x", lambda: of_split(split))
+    (path,) = memory.glob("*.json")
+    path.write_text(path.read_text().replace('"images": 6', '"images": 7'))
+    assert Fingerprints(memory).of("x", lambda: of_split(split)) == first
+
+
 def test_a_second_look_lists_nothing_until_a_file_is_added(tmp_path: Path) -> None:
     root, looks = scenes.folder(tmp_path / "images", per_class=2), list[int]()
     time.sleep(0.1)  # what has changed just now is listed twice

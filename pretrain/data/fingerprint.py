@@ -100,6 +100,7 @@ class Fingerprints:
 
     def __init__(self, memory: Path) -> None:
         self.memory = memory
+        self._contents = dict[str, frozenset[str]]()
 
     def of(self, key: str, take: Callable[[], Inventory]) -> DataIdentity:
         """The identity of the data under `key`; `take` lists it,
@@ -108,16 +109,18 @@ class Fingerprints:
         path = self.memory / f"{identity.digest(key)}.json"
         known = _read(path)
         if known and (files_ := known["stats"]) and _stats(list(files_)) == list(files_.values()):
+            self._contents[key] = _shas(known["contents"])
             return _identity(known)
         began = time.time_ns()
         inventory = take()
         found, stats, contents = _hashed(inventory, known["contents"] if known else {})
+        self._contents[key] = _shas(contents)
         latest = max((one for path in inventory.sources for one in stats[str(path)][2:]), default=0)
         if latest > began - TICK_NS:  # perhaps after it was listed: the next look lists again
             stats = {}
         body = {"data": key, "identity": vars(found), "stats": stats, "contents": contents}
         with suppress(Fault, OSError):  # a read-only folder: the next command hashes again
-            files.write_text(path, json.dumps(body))
+            files.write_text(path, json.dumps({**body, "digest": identity.digest(body)}))
         return found
 
     def now(self, key: str, inventory: Inventory) -> str:
@@ -134,9 +137,8 @@ class Fingerprints:
         return found
 
     def contents(self, key: str) -> frozenset[str]:
-        """Digests of the contents of the files under `key`, as they were when it was last looked at."""
-        known = _read(self.memory / f"{identity.digest(key)}.json")
-        return frozenset(sha for _, sha in known["contents"].values()) if known else frozenset()
+        """Digests of the contents of the files under `key`, as they were when `of` was last asked."""
+        return self._contents.get(key, frozenset())
 
 
 def _hashed(
@@ -167,6 +169,10 @@ def _hashed(
     fingerprint = identity.digest([inventory.more, total, relative])
     counts = (total, inventory.classes, len(images))
     return DataIdentity(fingerprint, *counts, inventory.names, inventory.left_out), stats, contents
+
+
+def _shas(contents: dict[str, Any]) -> frozenset[str]:
+    return frozenset(sha for _, sha in contents.values())
 
 
 def _stats(paths: Sequence[str]) -> list[Stat]:
@@ -201,6 +207,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     """What is remembered; None where nothing is, or it is damaged."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
+        if body.pop("digest") != identity.digest(body):  # a flipped bit
+            return None
         _identity(body)
         return {
             "stats": dict(body["stats"]),

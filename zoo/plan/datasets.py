@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.contract.protocol import Protocol
@@ -91,8 +92,16 @@ class Datasets:
 
     def shared(self, one: Reference, other: Reference) -> int:
         """How many images of a split have the contents of an image of another: of those that were hashed."""
-        mine, theirs = (self.fingerprints.contents(self._key(reference)) for reference in (one, other))
+        mine, theirs = map(self._contents, (one, other))
         return len(mine & theirs)
+
+    def _contents(self, reference: Reference) -> frozenset[str]:
+        """Digests of the images of a split, whether or not they could be remembered on disk; none where it is
+        not here.
+        """
+        with suppress(Fault):
+            self._remembered(self._key(reference), lambda: of_split(self.split(reference)))
+        return self.fingerprints.contents(self._key(reference))
 
     def tree(self, name: str, protocol: Protocol) -> DataIdentity:
         """What a key needs of a data set that a protocol reads as a whole. Raises Fault."""
