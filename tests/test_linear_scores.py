@@ -103,6 +103,23 @@ def test_a_lost_head_is_missing_with_all_its_scores() -> None:
     }  # fmt: skip
 
 
+def test_killed_after_the_last_epoch_it_goes_on_from_there(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned.pretend(planned.jobs(suite, tmp_path)["pretrain"], suite)
+    job, store = planned.jobs(suite, tmp_path)["imagenet_linear"], Store(tmp_path)
+    place = Place(suite, store, Datasets(suite, store.fingerprints), CPU, lambda *_: None)
+
+    def killed(*_: object) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "alarms", killed)
+    with pytest.raises(KeyboardInterrupt), recording(job, suite.name):
+        benchmark.run(job, place)
+    assert job.folder is not None
+    assert (job.folder / "work" / "state.pt").exists()
+
+
 def test_a_lost_head_is_a_dash_on_the_page_with_its_reason_below(suite: Suite, tmp_path: Path) -> None:
     suite = planned.changed(suite, "imagenet_linear", **{"average.lr": 1e38, "batch_size": 4})
     planned.pretend(planned.jobs(suite, tmp_path)["pretrain"], suite)

@@ -41,10 +41,11 @@ def run(job: Job, place: Place) -> Outcome:
     if dist.rank() == 0:
         _require_shown(task.protocol, outcome)
     dist.barrier()
+    more = _more_facts(job, task, place)  # before what was trained goes: a kill would cost all of it
     if dist.rank() == 0:
         take(task.work, job.folder, (pictures.FOLDER, keep.FOLDER))
         shutil.rmtree(task.work)
-    return outcome._replace(facts={**outcome.facts, **_more_facts(job, task, place)})
+    return outcome._replace(facts={**outcome.facts, **more})
 
 
 def _opened(job: Job, place: Place) -> Task:
