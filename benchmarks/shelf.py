@@ -239,12 +239,25 @@ def _removed(path: Path, dry_run: bool) -> bool:
             if handle is None:
                 return False
             if not dry_run:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                _remove(path, path.with_name(f".{digest}.part"))
             if handle >= 0:
                 os.close(handle)
     except (Fault, OSError):
         return False
     return True
+
+
+def _remove(path: Path, aside: Path) -> None:
+    """Removes a file, or a folder under the name of what is not finished: killed on the way, it is still
+    found, and nothing else would be without its manifest.
+    """
+    if not path.is_dir():
+        path.unlink()
+        return
+    if path != aside:
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    shutil.rmtree(aside)
 
 
 def limit() -> int:

@@ -51,6 +51,24 @@ def test_caches_go_and_records_and_weights_stay(tmp_path: Path) -> None:
     assert all(path.exists() for path in stays)
 
 
+def test_what_a_killed_clean_has_begun_to_remove_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = features(tmp_path, "a")
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if path.exists():
+            (path / "manifest.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shelf.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shelf.clean(tmp_path / "features")
+    assert "freed 6." in said(tmp_path)
+    assert not list(place.parent.rglob("*.npy"))
+
+
 def test_a_home_without_caches_has_nothing_to_clean(tmp_path: Path) -> None:
     assert said(tmp_path).startswith("freed 0 B in 0 caches")
 
