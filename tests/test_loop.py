@@ -122,6 +122,13 @@ def test_state_of_another_recipe_is_refused(images: Path, tmp_path: Path) -> Non
         fit(images, tmp_path, epochs=2)
 
 
+def test_state_of_other_images_is_refused(images: Path, tmp_path: Path) -> None:
+    fit(images, tmp_path / "out", epochs=1)
+    fewer = scenes.folder(tmp_path / "fewer", per_class=15)
+    with pytest.raises(Fault, match=r"state.pt belongs to other images or labels than those of .*fewer"):
+        fit(fewer, tmp_path / "out", epochs=1)
+
+
 @pytest.mark.case(1)
 def test_a_damaged_state_is_refused(images: Path, tmp_path: Path) -> None:
     fit(images, tmp_path, epochs=1)

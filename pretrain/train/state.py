@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pretrain.base import dist, files
 from pretrain.base.faults import Fault
+from pretrain.data.fingerprint import of_split
 from pretrain.data.loader import Batch
 from pretrain.data.split import Split
 from pretrain.nets.batch_norm import share_statistics
@@ -58,6 +60,11 @@ class Run:
     @property
     def per_epoch(self) -> int:
         return self.data.per_epoch
+
+    @cached_property
+    def images(self) -> str:
+        """Digest of which images are trained on, by name, and of their labels."""
+        return of_split(self.data.split).more
 
     @property
     def at(self) -> At:
@@ -144,6 +151,7 @@ def save(run: Run) -> None:
         files.flush(metrics)
     state = {
         "key": key(run.recipe, seed=run.data.seed),
+        "images": run.images,
         "net": run.method.net.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "memories": run.method.memories(),
@@ -172,6 +180,11 @@ def resume(run: Run) -> bool:
         raise Fault(
             "bad-config", f"{path} belongs to another recipe or seed; use another --out folder or delete it"
         )
+    if state.get("images", run.images) != run.images:  # an older state does not say
+        said = (
+            f"belongs to other images or labels than those of {run.data.split.name} in {run.data.split.root}"
+        )
+        raise Fault("bad-config", f"{path} {said}; use another --out folder or delete it")
     run.method.net.load_state_dict(state["net"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.method.restore(state["memories"])
