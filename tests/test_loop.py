@@ -129,6 +129,16 @@ def test_state_of_other_images_is_refused(images: Path, tmp_path: Path) -> None:
         fit(fewer, tmp_path / "out", epochs=1)
 
 
+@pytest.mark.case(3)
+def test_a_file_of_lines_that_was_cut_goes_on_behind_the_last_whole_one(images: Path, tmp_path: Path) -> None:
+    fit(images, tmp_path, epochs=1)
+    metrics = tmp_path / "metrics.jsonl"
+    whole = metrics.read_text().splitlines()
+    metrics.write_text("\n".join(whole)[:-20])
+    fit(images, tmp_path, epochs=1)
+    assert metrics.read_text().splitlines() == whole[:-1]
+
+
 @pytest.mark.case(1)
 def test_a_damaged_state_is_refused(images: Path, tmp_path: Path) -> None:
     fit(images, tmp_path, epochs=1)

@@ -84,6 +84,11 @@ def test_mlflow_writes_a_run_beside_the_weights(tmp_path: Path, monkeypatch: pyt
     assert [line.split()[1:] for line in losses.read_text().splitlines()] == [["2.5", "2"], ["1.5", "4"]]
 
 
+def test_a_damaged_line_is_left_out() -> None:
+    lines = [json.dumps(LINES[0])[:-9], "[]", "{}", json.dumps(LINES[1])]
+    assert list(mirror.numbers(lines)) == [(4, {"epoch": 1, "loss": 1.5, "lr": 0.1})]
+
+
 def test_a_tracker_that_fails_is_one_line_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

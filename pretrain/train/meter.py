@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,16 @@ def _append(path: Path, progress: Progress, row: dict[str, Any]) -> None:
     with files.explained(path), path.open("ab", buffering=0) as file:
         file.write(line.encode())
     progress.written += len(line.encode())
+
+
+def last(metrics: Path) -> dict[str, Any]:
+    """The last line that can be read; {} without one: a damaged file is no reason to lose the weights."""
+    lines = metrics.read_text(encoding="utf-8", errors="replace").splitlines() if metrics.exists() else []
+    for line in reversed(lines):
+        with suppress(ValueError):
+            found: dict[str, Any] = json.loads(line)
+            return found
+    return {}
 
 
 def _finite(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from pretrain.nets.plain import Plain
 from pretrain.nets.resnet import Basic, Bottleneck, ResNet
 from pretrain.nets.sobel import Sobel
 from pretrain.nets.timm import Timm
-from pretrain.train import method, optim
+from pretrain.train import meter, method, optim
 from pretrain.train.recipe import Recipe
 
 # Of the last line of metrics.jsonl, where it has them.
@@ -127,13 +126,20 @@ def _training(name: str, recipe: Recipe, split: Split, out: Path) -> dict[str, A
     """What was trained, on what, for how long; only where something was trained."""
     if recipe.epochs == 0:
         return {}
-    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    last = meter.last(out / "metrics.jsonl")
+    measured = (
+        {
+            "seconds": last["seconds"],
+            "device_hours": last["seconds"] * dist.world_size() / 3600,
+            "images_per_s": last["iteration"] * recipe.batch_size / last["seconds"],
+        }
+        if last
+        else {}
+    )
     return {
         "parameters_in_training": parameters(method.find(name)(recipe, 1, 0).net),
         "train_flops_per_image": step_flops(name, recipe),
-        "seconds": last["seconds"],
-        "device_hours": last["seconds"] * dist.world_size() / 3600,
-        "images_per_s": last["iteration"] * recipe.batch_size / last["seconds"],
+        **measured,
         "processes": dist.world_size(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         **{name: last[name] for name in FINAL if last.get(name) is not None},

@@ -199,9 +199,12 @@ def resume(run: Run) -> bool:
 
 
 def _cut(metrics: Path, progress: Progress) -> None:
-    """Takes off the lines written after the state was; a file that has lost lines goes on as it is."""
-    kept = min(progress.written, metrics.stat().st_size) if metrics.exists() else 0
-    if kept:
+    """Takes off the lines written after the state was; a file that has lost lines goes on behind the last
+    whole one.
+    """
+    lines = metrics.read_bytes()[: progress.written] if metrics.exists() else b""
+    kept = lines.rfind(b"\n") + 1
+    if lines:
         os.truncate(metrics, kept)
     progress.written = kept
 

@@ -128,6 +128,20 @@ def test_what_was_computed_while_images_changed_is_nothing_to_go_on_from(
     assert {path.parent.name for path in (tmp_path / "features").glob("*/*/manifest.json")} == left
 
 
+@pytest.mark.case(3)
+def test_a_damaged_line_of_progress_costs_no_weights(suite: Suite, tmp_path: Path) -> None:
+    job = planned.jobs(suite, tmp_path)["pretrain"]
+    made = ran(job, suite, tmp_path)
+    assert job.folder is not None
+    (job.folder / "result.json").unlink()
+    metrics = job.folder / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(b"".join([*lines[:-1], b"[" + lines[-1][1:]]))
+    again = ran(job, suite, tmp_path)
+    assert (again.status, again.facts["weights"]) == ("ok", made.facts["weights"])
+    assert (again.facts["last"], again.metrics) == ({}, [])
+
+
 @pytest.mark.case(27)
 def test_images_that_come_to_lie_beside_those_of_a_job_are_none_of_its(suite: Suite, tmp_path: Path) -> None:
     job = planned.jobs(suite, tmp_path)["pretrain"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from pretrain.base.numerics import computes_bf16, numerics
 from pretrain.base.settings import plain
 from pretrain.data.split import Split
 from pretrain.nets import checkpoint
-from pretrain.train import loop, model_card
+from pretrain.train import loop, meter, model_card
 from zoo.jobs.place import Place
 from zoo.plan.job import Job
 from zoo.show.progress import WARNING
@@ -47,9 +46,7 @@ def run(job: Job, place: Place) -> Outcome:
         path.unlink(missing_ok=True)
         raise
     card = model_card.card(job.entry.method, recipe, split, job.folder)
-    metrics = job.folder / "metrics.jsonl"
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    last = json.loads(lines[-1]) if lines else {}
+    last = meter.last(job.folder / "metrics.jsonl")
     scores = [
         Score(name, float(last[name]), len(split), "train", unit="", better="")
         for name in SHOWN

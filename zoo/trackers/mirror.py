@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,10 +55,11 @@ def chosen(names: str) -> list[str]:
 
 
 def numbers(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
-    """The step of each line of metrics.jsonl, and what numbers it has beside."""
+    """The step of each line of metrics.jsonl, and what numbers it has beside. Damaged lines are left out."""
     for line in lines:
-        row = {k: v for k, v in json.loads(line).items() if isinstance(v, (int, float))}
-        yield int(row.pop("iteration")), row
+        with suppress(ValueError, AttributeError, KeyError):
+            row = {k: v for k, v in json.loads(line).items() if isinstance(v, (int, float))}
+            yield int(row.pop("iteration")), row
 
 
 @contextmanager
