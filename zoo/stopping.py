@@ -7,9 +7,10 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
+from pretrain.base import files
 from pretrain.base.faults import Fault, Reason, printable
 from zoo.plan.job import FULL
 
@@ -56,6 +57,9 @@ def one_sentence() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:  # a name that is too long, a disk that is gone
+        if error.errno in files.FULL:
+            _say(f"error: no space to write {printable(str(error.filename or 'what is printed'), 200)}")
+            sys.exit(FULL)
         _say(f"error: {printable(str(error.filename or ''), 200)}: {error.strerror or error}")
         sys.exit(WRONG_USAGE)
     except SystemExit as ended:
@@ -70,7 +74,8 @@ def one_sentence() -> Iterator[None]:
 
 def _say(text: str) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
-        print(text, file=sys.stderr)
+        with suppress(OSError):  # nobody can read it, the exit code is all that is left
+            print(text, file=sys.stderr)
 
 
 def _command() -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -84,6 +86,30 @@ def test_what_fails_for_another_reason_is_not_called_a_full_disk(
 
     with pytest.raises(RuntimeError, match="something else"):
         files.write(tmp_path / "new", broken)
+
+
+TOLD = (
+    "from zoo.show.progress import Display; shown = Display(); shown.line('a'); shown.line('b'); print('on')"
+)
+
+
+@pytest.mark.case(13)
+@pytest.mark.parametrize("gone", ["full", "closed"])
+def test_lines_that_cannot_be_written_end_no_run(gone: str) -> None:
+    """The log is on a full disk, the terminal of a run that was disowned is closed."""
+    terminal, ours = pty.openpty()
+    os.close(terminal)
+    with open("/dev/full", "w") if gone == "full" else os.fdopen(ours, "w") as into:
+        done = subprocess.run([sys.executable, "-c", TOLD], stdout=subprocess.PIPE, stderr=into)
+    assert (done.returncode, done.stdout) == (0, b"on\n")
+
+
+@pytest.mark.case(13)
+def test_output_that_does_not_fit_is_exit_6() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "zoo", "list"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 6
+    assert done.stderr == b"error: no space to write what is printed\n"
 
 
 @pytest.mark.case(13)

@@ -5,10 +5,12 @@ plain line per event elsewhere. All of it on stderr.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,12 +24,43 @@ WARNING = "warning: "  # how a line begins that people must see
 HEADLINES = 4  # numbers of a finished job that are shown at once
 
 
+class Stderr:
+    """stderr, whose terminal may be closed and whose disk may fill up: a line that cannot be written ends no
+    training. A reader that has left is another thing: whoever pipes our output into `head` has seen enough.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> int:
+        """The text, or nothing and no more of it from now on."""
+        with self._lasting():
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Likewise."""
+        with self._lasting():
+            sys.stderr.flush()
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 class Display:
     """Tells of the jobs of a plan as they start, go on and end."""
 
     def __init__(self, jobs: int = 0) -> None:
         # Of the processes that torchrun starts, the first speaks for all.
-        self.console = Console(stderr=True, highlight=False, quiet=int(os.environ.get("RANK", "0")) > 0)
+        file = cast(IO[str], Stderr()) if sys.stderr else None  # None: closed
+        quiet = int(os.environ.get("RANK", "0")) > 0
+        self.console = Console(file=file, stderr=True, highlight=False, quiet=quiet)
         self.jobs, self._numbers = jobs, dict[str, int]()
         self._label, self._shown, self._bar = "", 0.0, Progress(disable=True)
         self._started = dict[str, float]()
