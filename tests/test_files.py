@@ -11,6 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from pretrain.base import files
+from pretrain.base.faults import Fault
+from zoo.suites import file
+from zoo.weights import source
 
 
 @pytest.fixture(params=[0o022, 0o002, 0o077])
@@ -34,3 +37,16 @@ def test_a_new_file_is_as_the_umask_says_whoever_writes_it(umask: int, tmp_path:
     files.write(tmp_path / "w.safetensors", lambda aside: save_file({"w": torch.zeros(2)}, aside))
     files.write_text(tmp_path / "page.md", "new")
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~umask}
+
+
+def test_a_tilde_without_a_home_folder_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A container that runs as a number has neither HOME nor a name."""
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("ZOO_CACHE", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["nobody"])
+    with pytest.raises(Fault, match="this user has no home folder; set HOME, or ZOO_CACHE to a folder"):
+        source.local("hf://org/name@main/x.pth")
+    suite = tmp_path / "own.toml"
+    suite.write_text("[data]\nimagenet = '~/images'\n")
+    with pytest.raises(Fault, match="~/images: this user has no home folder; set HOME, or write the whole"):
+        file.read(suite)

@@ -105,6 +105,16 @@ def explained(path: Path) -> Iterator[None]:
         raise Fault("bad-config", said) from error
 
 
+def homely(text: str, instead: str) -> Path:
+    """The path of `~/x`. Raises Fault where the user has no home folder, as in a container that runs as a
+    number; instead: what else may be done.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise Fault("bad-config", f"{text}: this user has no home folder; set HOME, or {instead}") from None
+
+
 BLOCK = 1 << 20
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from pretrain.base import files
 from pretrain.base.faults import Fault, printable, unknown
 from pretrain.base.settings import build, parsed
 from pretrain.data import dataset
@@ -70,7 +71,7 @@ def read(path: Path) -> Suite:
 
 def _place(here: Path, text: str) -> Path:
     """A path as a suite file says it: absolute, below the home folder as `~/x`, or beside the file."""
-    return here / (Path(text).expanduser() if text.startswith("~/") else text)
+    return here / (files.homely(text, "write the whole path") if text.startswith("~/") else text)
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def local(source: str | Path, cache: Path | None = None, patience: Patience = PA
     remote = parsed(str(source))
     if remote is None:
         return Path(source)
-    cache = cache or Path(os.environ.get("ZOO_CACHE") or Path.home() / ".cache" / "cluster-zoo")
+    cache = cache or _cache()
     if not remote.url:
         remote = _chosen(remote, cache, patience)
     place = _folder(remote, cache) / remote.name
@@ -61,6 +61,13 @@ def local(source: str | Path, cache: Path | None = None, patience: Patience = PA
         if not _kept(place, remote):
             _download(remote, place, patience)
     return place
+
+
+def _cache() -> Path:
+    """The folder of downloads. Raises Fault."""
+    if place := os.environ.get("ZOO_CACHE"):
+        return Path(place)
+    return files.homely("~/.cache/cluster-zoo", "ZOO_CACHE to a folder for downloads")
 
 
 def offline() -> bool:
