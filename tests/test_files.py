@@ -39,6 +39,22 @@ def test_a_new_file_is_as_the_umask_says_whoever_writes_it(umask: int, tmp_path:
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~umask}
 
 
+@pytest.mark.case(25)
+def test_two_writers_of_one_process_id_leave_a_whole_file(tmp_path: Path) -> None:
+    """As in two containers that share a folder."""
+
+    def save(aside: Path) -> None:
+        with aside.open("w") as half:
+            half.write("one ")
+            half.flush()
+            files.write_text(tmp_path / "page", "the other")
+            half.write("whole")
+
+    files.write(tmp_path / "page", save)
+    assert (tmp_path / "page").read_text() == "one whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+
+
 def test_a_tilde_without_a_home_folder_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A container that runs as a number has neither HOME nor a name."""
     monkeypatch.delenv("HOME", raising=False)

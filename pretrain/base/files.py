@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ def write(path: Path, save: Callable[[Path], object]) -> None:
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")  # containers share process ids
         try:
             with _full_disk(path):
                 aside.touch()
