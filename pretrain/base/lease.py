@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import time
@@ -32,6 +34,7 @@ def lease(
     """
     with files.explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _require_locks(path)
     lock, holder = FileLock(path, timeout=0), path.with_suffix(".holder")
     with files.explained(path):
         try:
@@ -50,6 +53,25 @@ def lease(
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _require_locks(path: Path) -> None:
+    """Raises Fault where the file system has no locks of the kernel's. filelock would take a file's presence
+    for one, which stays when its process is killed.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        said = f"{path.parent}: this file system has no locks ({error.strerror}), without which two commands "
+        said += (
+            "write over each other; mount it with them (Lustre: -o flock), or choose another place (--out)"
+        )
+        raise Fault("bad-config", said) from None
+    finally:
+        os.close(handle)
 
 
 def _wait(lock: FileLock, meanwhile: Callable[[], object]) -> None:

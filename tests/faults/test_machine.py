@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -148,6 +149,19 @@ def test_locks_hold_on_a_network_file_system() -> None:
     with lease(path, wait=False), pytest.raises(Fault, match="is working on it"), lease(path, wait=False):
         pass
     path.unlink(missing_ok=True)
+
+
+@pytest.mark.case(41)
+def test_a_file_system_without_locks_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(handle: int, kind: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", lacking)
+    said, path = r"this file system has no locks .*mount it with them", tmp_path / "locks" / "job.lock"
+    with pytest.raises(Fault, match=said), lease(path):
+        pass
 
 
 class Ahead(datetime):
