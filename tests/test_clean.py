@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import shelf
+from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
 from zoo import clean
 
@@ -67,6 +69,23 @@ def test_what_a_killed_clean_has_begun_to_remove_goes_with_the_next(
             shelf.clean(tmp_path / "features")
     assert "freed 6." in said(tmp_path)
     assert not list(place.parent.rglob("*.npy"))
+
+
+@pytest.mark.case(14)
+def test_what_cannot_be_removed_is_not_said_to_be_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only share: root, as whom tests may run, is kept from nothing else."""
+    place = features(tmp_path, "a")
+
+    def read_only(path: Path, **_: object) -> None:
+        raise Fault("bad-config", "cannot write")
+
+    monkeypatch.setattr(shelf, "lease", read_only)
+    monkeypatch.setattr("os.access", lambda _, mode: mode != os.W_OK)
+    with pytest.raises(Fault, match=r"1 stay: .*/features/weights cannot be written"):
+        said(tmp_path)
+    assert place.exists()
 
 
 def test_a_home_without_caches_has_nothing_to_clean(tmp_path: Path) -> None:

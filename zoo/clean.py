@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
 
 from benchmarks import shelf
+from pretrain.base.faults import Fault
 from zoo.options import Out, SuiteOption
 from zoo.store import Store
 from zoo.suites import builtin
@@ -26,8 +28,14 @@ def command(
         typer.echo(f"{size(one.bytes):>10}  {one.path.relative_to(home)}  {one.said}")
     verb = "would free" if dry_run else "freed"
     typer.echo(f"{verb} {size(sum(one.bytes for one in gone))} in {len(gone)} caches of {home}")
-    if stay := len(before) - len(gone):
-        typer.echo(f"{stay} in use by a running job stay")
+    went = {one.path for one in gone}
+    stay = [one.path for one in before if one.path not in went]
+    barred = [path for path in stay if not os.access(path.parent, os.W_OK)]
+    if used := len(stay) - len(barred):
+        typer.echo(f"{used} in use by a running job stay")
+    if barred:
+        said = f"{len(barred)} stay: {barred[0].parent} cannot be written"
+        raise Fault("bad-config", f"{said}; call the command where, and as who, that is possible")
 
 
 def size(count: int) -> str:
