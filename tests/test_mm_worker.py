@@ -152,8 +152,10 @@ def test_the_same_seed_repeats_the_run_and_another_does_not(
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_from_mms_last_checkpoint(
-    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.case(3)
+@pytest.mark.parametrize("name", ["masks", "voc"])
+def test_an_interrupted_run_goes_on_from_mms_last_checkpoint_to_the_bit(
+    weights: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     from benchmarks.mm.worker.hooks import Watch
 
@@ -168,7 +170,11 @@ def test_an_interrupted_run_goes_on_from_mms_last_checkpoint(
 
     monkeypatch.setattr(Watch, "after_train_iter", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        worker.run(job(weights, data, tmp_path, "masks"))
-    record = worker.run(job(weights, data, tmp_path, "masks"))
+        worker.run(job(weights, data, tmp_path / "cut", name))
+    record = worker.run(job(weights, data, tmp_path / "cut", name))
     assert done == [0, 1, 2, 2, 3] or done == [0, 1, 2, 3]
     assert record["matched"] == checkpoint.describe(weights).tensors
+    monkeypatch.undo()
+    assert worker.run(job(weights, data, tmp_path / "whole", name))["metrics"] == record["metrics"]
+    cut, uncut = (last_checkpoint(tmp_path / run) for run in ("cut", "whole"))
+    assert all(torch.equal(cut[tensor], uncut[tensor]) for tensor in uncut)

@@ -212,7 +212,7 @@ def test_a_state_holds_tensors_and_plain_values_alone(trained: Path) -> None:
     saved = trained / "iter_4.pth"
     assert torch.serialization.get_unsafe_globals_in_checkpoint(saved) == []
     state = torch.load(saved, weights_only=True)
-    assert set(state) == {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers"}
+    assert set(state) == {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers", "random"}
     assert state["meta"] == {"epoch": 0, "iter": 4}
     assert set(state["message_hub"]["runtime_info"]) == {"zoo_matched", "keep_ckpt_ids"}
 

@@ -6,12 +6,13 @@ import json
 import math
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 from benchmarks.mm.worker import resume
 from benchmarks.mm.worker.backbone import matched
@@ -34,6 +35,7 @@ class Watch(Hook):  # type: ignore[misc]
     def __init__(self, weights: Path, progress: Path) -> None:
         self.weights, self.progress = weights, progress
         self.scores: dict[str, float] = {}
+        self._random: Any = None
         self._begun, self._first, self._said = time.monotonic(), 0, 0.0
 
     def before_train(self, runner: Runner) -> None:
@@ -45,9 +47,25 @@ class Watch(Hook):  # type: ignore[misc]
         kept = resume.needed(checkpoint, Path(runner.work_dir))
         checkpoint.clear()
         checkpoint.update(kept)
+        if runner.world_size == 1:  # of several the first alone saves
+            checkpoint[resume.RANDOM] = resume.random_state()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         resume.fitting(_bare(runner), checkpoint, Path(runner.work_dir))
+        self._random = checkpoint.get(resume.RANDOM) if runner.world_size == 1 else None
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Of a training that goes on: its random numbers, too. mm first draws, once more, what it was trained
+        on, where it counts iterations.
+        """
+        if (saved := self._random) is None:
+            return
+        self._random, loop = None, runner.train_loop
+        restore = partial(resume.set_random_state, saved, Path(runner.work_dir) / "last_checkpoint")
+        if isinstance(loop, IterBasedTrainLoop):
+            loop.dataloader_iterator = resume.Advanced(loop.dataloader_iterator, runner.iter, restore)
+        else:
+            restore()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -8,12 +8,14 @@ class of ours or mm's, and is cut down to what the trainer needs when it is writ
 
 from __future__ import annotations
 
+import random
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.runner import CheckpointLoader, Runner
 from torch import Tensor
@@ -25,6 +27,7 @@ from pretrain.nets.checkpoint import strictly
 
 INFO = "zoo_matched"  # how many tensors of the given weights the model started from
 KEPT = "keep_ckpt_ids"  # numbers of the checkpoints on disk: mmengine deletes the oldest by them
+RANDOM = "random"  # where the random numbers of one process stand
 PARTS = ("state_dict", "optimizer", "param_schedulers")
 SCALARS = (str, int, float, bool, type(None), Tensor)
 CONTAINERS = (dict, OrderedDict, Counter, list, tuple)
@@ -99,11 +102,50 @@ def needed(state: Any, path: Path) -> dict[str, Any]:
         name: _count(_inside(state, "meta", path).get(name), f"meta.{name}", path)
         for name in ("epoch", "iter")
     }
+    given = {RANDOM: state[RANDOM]} if RANDOM in state else {}  # an older state has none
+    _plain(given, RANDOM, path)
     return {
         "meta": meta,
         "message_hub": _hub(_inside(state, "message_hub", path), path),
         **{name: state[name] for name in PARTS},
+        **given,
     }
+
+
+def random_state() -> dict[str, Any]:
+    """Where the random numbers of this process stand, as plain values."""
+    pipelines: Any = np.random.get_state()  # what mm's pipelines draw from
+    kind, words, *rest = pipelines
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
+    drawn = {"numpy": [kind, torch.from_numpy(words.astype(np.int64)), *rest], "python": random.getstate()}
+    return {"torch": torch.get_rng_state(), **drawn, **cuda}
+
+
+def set_random_state(saved: Mapping[str, Any], path: Path) -> None:
+    """Goes on with the random numbers of `random_state`. Raises Fault (weights-corrupt)."""
+    try:
+        kind, words, *rest = saved["numpy"]
+        np.random.set_state((kind, words.cpu().numpy().astype(np.uint32), *rest))
+        random.setstate(saved["python"])
+        torch.set_rng_state(saved["torch"].cpu())
+        if torch.cuda.is_available() and "cuda" in saved:
+            torch.cuda.set_rng_state(saved["cuda"].cpu())
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise _refused(path, f"its random numbers are none ({error!r:.200})") from error
+
+
+class Advanced:
+    """The batches of a training that goes on: `trained` of them are passed by, then `restore` is called."""
+
+    def __init__(self, batches: Iterator[Any], trained: int, restore: Callable[[], None]) -> None:
+        self.batches, self.left, self.restore = batches, trained, restore
+
+    def __next__(self) -> Any:
+        batch = next(self.batches)
+        self.left -= 1
+        if self.left == 0:
+            self.restore()
+        return batch
 
 
 def _hub(hub: Mapping[str, Any], path: Path) -> dict[str, Any]:
