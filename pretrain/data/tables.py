@@ -10,7 +10,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,8 @@ def found(root: Path, part: str) -> list[Path]:
     return tables or sorted(root.glob(f"*{part}-*.arrow")) or sorted((root / part).glob("*.arrow"))
 
 
-def shards(root: Path, part: str) -> list[Path]:
-    """Shards made of the tables of a part. Empty where there is none. Raises Fault where they cannot be read
-    or copied.
-    """
-    tables = found(root, part)
-    if not tables:
-        return []
+def shards(root: Path, part: str, tables: Sequence[Path]) -> list[Path]:
+    """Shards made of the tables of a part. Raises Fault where they cannot be read or copied."""
     made = [root / "packed" / f"{part}-{i:05d}-of-{len(tables):05d}.tar" for i in range(len(tables))]
     if not any(map(_due, made, tables)):
         return made
@@ -48,23 +43,28 @@ def shards(root: Path, part: str) -> list[Path]:
     with lease(root / "packed" / f".{part}.lock"):
         for i, (table, path) in enumerate(zip(tables, made, strict=True)):
             if _due(path, table):
+                of = _state(table)
                 files.write(path, lambda aside, i=i, table=table: _pack(aside, table, i))  # type: ignore[misc]
+                files.write_text(_stamp(path), of)
     return made
 
 
 def _due(path: Path, table: Path) -> bool:
-    """Whether a table was not copied yet, or is another since then: younger than its copy, or of another
-    size.
-    """
-    if not path.exists() or path.stat().st_mtime_ns < table.stat().st_mtime_ns:
-        return True
-    with path.open("rb") as file:
-        start = file.read(tarfile.BLOCKSIZE)
+    """Whether a table was not copied yet, or is another since then: an older one, too."""
     try:
-        of = tarfile.TarInfo.frombuf(start, "utf-8", "replace").uname
-    except tarfile.HeaderError:  # of a table without rows, or damaged, as whoever lists it will say
-        return False
-    return of not in ("", str(table.stat().st_size))  # older copies do not say
+        return not path.exists() or _stamp(path).read_text(encoding="utf-8") != _state(table)
+    except (OSError, ValueError):
+        return True
+
+
+def _stamp(path: Path) -> Path:
+    """Beside a copy, what its table was."""
+    return path.with_name(f".{path.name}.of")
+
+
+def _state(table: Path) -> str:
+    stat = table.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _pack(path: Path, table: Path, number: int) -> None:
@@ -74,7 +74,7 @@ def _pack(path: Path, table: Path, number: int) -> None:
             if not ending:
                 raise Fault("data-corrupt", f"{table}: row {row} holds no image of a known format")
             entry = tarfile.TarInfo(f"{label}/{number:05d}_{row:08d}{ending}")
-            entry.size, entry.uname = len(content), str(table.stat().st_size)
+            entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
 
 

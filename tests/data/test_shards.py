@@ -93,6 +93,20 @@ def test_another_image_in_a_shard_is_another_fingerprint(folder: Path, tmp_path:
     assert len({first.fingerprint, look().fingerprint}) == 2
 
 
+def test_a_shard_that_is_added_to_the_folder_of_a_part_is_noticed(tmp_path: Path) -> None:
+    memory = fingerprint.Fingerprints(tmp_path / "memory")
+
+    def look() -> fingerprint.DataIdentity:
+        return memory.of("x", lambda: fingerprint.of_split(opened(tmp_path)))
+
+    pack(tmp_path / "train" / "0.tar", {"a/1.png": png()})
+    look()  # and keeps its index
+    time.sleep(0.1)  # what has changed just now is listed twice
+    assert look().images == 1
+    pack(tmp_path / "train" / "1.tar", {"a/2.png": png(1)})
+    assert look().images == 2
+
+
 @pytest.mark.parametrize("ending", ["cls", "json"])
 def test_numbers_beside_images_are_classes(tmp_path: Path, ending: str) -> None:
     members = {}

@@ -58,32 +58,32 @@ def test_tables_are_their_images(tmp_path: Path, kind: str) -> None:
     assert [shard.stat().st_mtime_ns for shard in (tmp_path / "packed").glob("*.tar")] == before
 
 
-def test_a_table_that_was_replaced_is_copied_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [10, -(10**6)])
+def test_a_table_that_was_replaced_is_copied_again(tmp_path: Path, seconds: int) -> None:
+    """By an older one, too: it may have been downloaded before the first was read."""
     path = write(tmp_path / "data" / "validation-0.parquet", "parquet", [png(1)], [0])
     read = dataset.find("imagenet").split
     assert len(read(tmp_path, "val")) == 1
     write(path, "parquet", [png(1), png(2)], [0, 3])
-    later = path.stat().st_mtime_ns + 10**10
-    os.utime(path, ns=(later, later))
+    changed = path.stat().st_mtime_ns + seconds * 10**9
+    os.utime(path, ns=(changed, changed))
     assert read(tmp_path, "val").classes == ("00000", "00003")
 
 
-def test_another_table_is_noticed_below_data_and_where_it_is_older_than_the_copy(tmp_path: Path) -> None:
-    """As it is where one that was fetched long ago is moved in its place."""
-    path = write(tmp_path / "set" / "data" / "train-0.parquet", "parquet", [png(1)], [0])
-    seen = fingerprint.Fingerprints(tmp_path / "memory")
+def test_a_table_that_was_replaced_is_another_fingerprint(tmp_path: Path) -> None:
+    memory = fingerprint.Fingerprints(tmp_path / "memory")
 
-    def identity() -> fingerprint.DataIdentity:
-        split = dataset.find("imagenet").split
-        return seen.of("x", lambda: fingerprint.of_split(split(tmp_path / "set", "train")))
+    def look() -> fingerprint.DataIdentity:
+        return memory.of("x", lambda: fingerprint.of_split(dataset.find("imagenet").split(tmp_path, "train")))
 
-    for _ in range(2):  # the copy is made in the first look
-        first = identity()
-        time.sleep(0.05)
-    write(tmp_path / "other.parquet", "parquet", [png(1), png(2)], [0, 3])
-    os.utime(tmp_path / "other.parquet", (1, 1))
-    (tmp_path / "other.parquet").rename(path)
-    assert (first.images, identity().images) == (1, 2)
+    path = write(tmp_path / "data" / "train-0.parquet", "parquet", [png(1)], [0])
+    look()  # and copies it
+    time.sleep(0.1)  # what has changed just now is listed twice
+    first = look()
+    write(path, "parquet", [png(2)], [0])
+    assert look().fingerprint != first.fingerprint
+    write(path.with_name("train-1.parquet"), "parquet", [png(3)], [0])
+    assert look().images == 2
 
 
 BAD: dict[str, tuple[list[Any], list[Any], str]] = {

@@ -41,13 +41,14 @@ def read(root: Path, name: str) -> Split:
     """One of the splits in COUNTS. A list file under meta/ wins over the class folders."""
     part, full_name, list_file = name.partition("_")[0], f"{root.name}/{name}", root / "meta" / f"{name}.txt"
     listed = list_file.exists() or "percent" in name
-    if not listed and (packed := _packed(root, part)):
-        looked = _looked_for(root, part)
-        return replace(shards.split(full_name, root / part, packed), sources=(*packed, *looked, list_file))
+    packed, looked = ([], []) if listed else _packed(root, part)
+    if packed:
+        found = shards.split(full_name, root / part, packed)
+        return replace(found, sources=(*packed, *looked, list_file))  # what appears there would win
     folder, looked = _folder(root, part)
     if not listed:
         found = _from_folders(full_name, folder, root)
-        return replace(found, sources=(*found.sources, *looked, list_file))  # what appears there would win
+        return replace(found, sources=(*found.sources, *looked, list_file))
     first = next((line.strip() for _, line in lines(require(list_file, LAYOUT))), "")
     if "percent" in name and " " not in first and "/" not in first:
         return _from_simclr_list(full_name, folder, list_file)
@@ -66,27 +67,20 @@ def _with_classes_of_val(found: Split, root: Path) -> Split:
     return replace(found, classes=classes, sources=(*found.sources, *places))
 
 
-def _packed(root: Path, part: str) -> list[Path]:
-    """The shards of a part, where no class folders of it are there; validation-*.tar stands in for val."""
-    for name in (part, *STAND_INS.get(part, ())):
-        if (root / name).is_dir() and class_folders(root / name):
-            return []
-        if found := shards.found(root, name) or tables.shards(root, name):
-            return found
-    return []
-
-
-def _looked_for(root: Path, part: str) -> list[Path]:
-    """Where more shards or tables of a part would lie, or class folders that win over them; and the tables
-    that shards were made of.
+def _packed(root: Path, part: str) -> tuple[list[Path], list[Path]]:
+    """The shards of a part, where no class folders of it are there, and what tells that they are others:
+    their tables and the folders that were looked into. validation-*.tar stands in for val.
     """
-    names = (part, *STAND_INS.get(part, ()))
-    return [
-        root,
-        root / "data",
-        *(root / name for name in names),
-        *(path for name in names for path in tables.found(root, name)),
-    ]
+    looked = [root, root / "data"]
+    for name in (part, *STAND_INS.get(part, ())):
+        looked.append(root / name)
+        if (root / name).is_dir() and class_folders(root / name):
+            return [], []
+        if found := shards.found(root, name):
+            return found, looked
+        if found := tables.found(root, name):
+            return tables.shards(root, name, found), [*found, *looked]
+    return [], []
 
 
 def _folder(root: Path, part: str) -> tuple[Path, list[Path]]:
