@@ -5,6 +5,7 @@ exactly.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,11 @@ import pytest
 import torch
 
 from benchmarks.contract.pictures import load
+from benchmarks.mm.checks import label_maps
 from benchmarks.mm.worker import main as worker
 from benchmarks.mm.worker import ops
 from pretrain.base.faults import Fault
+from pretrain.base.settings import changed
 from pretrain.nets import checkpoint
 from tests import mm_jobs
 from tests.mm_jobs import job
@@ -74,6 +77,37 @@ def test_a_list_with_a_mark_and_blanks_names_the_images_that_were_checked(
         images = (VocBoxes if name == "voc" else BaseSegDataset)(**given, pipeline=[])
         paths = [Path(images.get_data_info(i)["img_path"]) for i in range(len(images))]
         assert [path.stem for path in paths if path.exists()] == list("012345")
+
+
+def test_the_images_of_cityscapes_that_are_read_are_those_that_were_checked(
+    weights: Path, tmp_path: Path
+) -> None:
+    """Of a city that is a link, too; what a system left beside them, `._ulm_1_0_...`, is none."""
+    root, scenes = tmp_path / "city", mm_jobs.scenes(tmp_path / "data") / "VOC2012"
+    for kind, ending, source in (
+        ("leftImg8bit", label_maps.CITY_IMAGE, "JPEGImages/{}.jpg"),
+        ("gtFine", label_maps.CITY_MASK, "SegmentationClass/{}.png"),
+    ):
+        for number, city in enumerate((root / kind / "train" / "ulm", tmp_path / kind / "bonn")):
+            city.mkdir(parents=True)
+            shutil.copy(scenes / source.format(number), city / f"{city.name}_{number}_0{ending}")
+            (city / f"._{city.name}_1_0{ending}").write_bytes(b"of macOS")
+        (root / kind / "train" / "bonn").symlink_to(tmp_path / kind / "bonn")
+    ops.install()
+    from mmseg.datasets import BaseSegDataset
+
+    from benchmarks.mm.worker.data import prepare
+
+    parts = {"train_lists": (("train", ""),), "test_list": ("train", "")}
+    wanted = changed(mm_jobs.SETTINGS["masks"], layout="cityscapes", **parts)
+    found = prepare(changed(job(weights, root, tmp_path / "work", "masks"), settings=wanted))
+    assert found.images == 2
+    given = {key: value for key, value in found.test.items() if key != "type"}
+    images = BaseSegDataset(**given, pipeline=[])
+    read = [images.get_data_info(i) for i in range(len(images))]
+    names = [Path(one["img_path"]).name.removesuffix(label_maps.CITY_IMAGE) for one in read]
+    assert names == ["bonn_1_0", "ulm_0_0"]
+    assert all(Path(one["seg_map_path"]).exists() for one in read)
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmarks.mm.checks.image_files import BROKEN, listed, named, sizes
 from pretrain.base.faults import Fault
+from pretrain.data.split import walk
 
 IGNORED = 255
 CITY_IMAGE, CITY_MASK = "_leftImg8bit.png", "_gtFine_labelTrainIds.png"
@@ -41,14 +42,17 @@ def voc_pairs(root: Path, name: str, folder: str) -> list[Pair]:
 
 
 def cityscapes_pairs(root: Path, split: str) -> list[Pair]:
-    """All images of leftImg8bit/SPLIT with their train-id masks from gtFine/SPLIT, by path.
+    """All images of leftImg8bit/SPLIT with their train-id masks from gtFine/SPLIT, by path; cities may be
+    links.
 
     Raises:
         Fault: data-missing, where there is no image, or only masks with the original label ids.
     """
-    images = sorted((root / "leftImg8bit" / split).rglob(f"*{CITY_IMAGE}"))
+    folder = root / "leftImg8bit" / split
+    found = walk(folder) if folder.is_dir() else ()
+    images = sorted(at / name for at, names in found for name in names if name.endswith(CITY_IMAGE))
     if not images:
-        raise Fault("data-missing", f"no *{CITY_IMAGE} below {root / 'leftImg8bit' / split}")
+        raise Fault("data-missing", f"no *{CITY_IMAGE} below {folder}")
     below = [image.relative_to(root / "leftImg8bit") for image in images]
     masks = [root / "gtFine" / b.parent / (b.name.removesuffix(CITY_IMAGE) + CITY_MASK) for b in below]
     raw = masks[0].with_name(masks[0].name.replace("labelTrainIds", "labelIds"))

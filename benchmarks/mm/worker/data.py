@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def _voc(job: Job, settings: Detection) -> Data:
         return {
             "type": "VocBoxes",
             "data_root": str(job.root),
-            "ann_file": _list(job, name, voc_boxes.voc_list(job.root, name)),
+            "ann_file": _list(job, name, listed(voc_boxes.voc_list(job.root, name))),
             "data_prefix": {"sub_data_root": f"{year}/"},
             "metainfo": {"classes": classes},
             "filter_cfg": {"filter_empty_gt": True, "min_size": SMALLEST},
@@ -92,12 +92,12 @@ def _voc(job: Job, settings: Detection) -> Data:
     )
 
 
-def _list(job: Job, name: str, path: Path) -> str:
-    """The path of a copy of a list with the names as they were checked: mm would read a byte-order mark and
-    blanks at the end of a line as part of a name.
+def _list(job: Job, name: str, names: Iterable[str]) -> str:
+    """The path of a list of the names as they were checked: of one that is on disk mm would read a byte-order
+    mark and blanks at the end of a line as part of a name, and without one it looks for files by other rules.
     """
     copy = job.work / f"list_{name.replace('/', '_')}.txt"
-    files.write_text(copy, "".join(f"{line}\n" for line in listed(path)))
+    files.write_text(copy, "".join(f"{line}\n" for line in names))
     return str(copy)
 
 
@@ -167,7 +167,7 @@ def _voc_masks(job: Job, part: tuple[str, str], classes: tuple[str, ...]) -> dic
     return {
         "type": "BaseSegDataset",
         "data_root": str(root),
-        "ann_file": _list(job, part[0], label_maps.voc_list(root, part[0])),
+        "ann_file": _list(job, part[0], listed(label_maps.voc_list(root, part[0]))),
         "data_prefix": {"img_path": "JPEGImages", "seg_map_path": part[1]},
         "metainfo": {"classes": classes},
         "img_suffix": ".jpg",
@@ -175,9 +175,12 @@ def _voc_masks(job: Job, part: tuple[str, str], classes: tuple[str, ...]) -> dic
 
 
 def _city_masks(job: Job, part: tuple[str, str], classes: tuple[str, ...]) -> dict[str, Any]:
+    folder, pairs = job.root / "leftImg8bit" / part[0], label_maps.cityscapes_pairs(job.root, part[0])
+    images = sorted(str(pair.image.relative_to(folder)) for pair in pairs)
     return {
         "type": "BaseSegDataset",
         "data_root": str(job.root),
+        "ann_file": _list(job, part[0], (name.removesuffix(label_maps.CITY_IMAGE) for name in images)),
         "data_prefix": {"img_path": f"leftImg8bit/{part[0]}", "seg_map_path": f"gtFine/{part[0]}"},
         "metainfo": {"classes": classes},
         "img_suffix": label_maps.CITY_IMAGE,
