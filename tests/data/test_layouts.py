@@ -157,12 +157,12 @@ def test_a_bare_name_of_no_class_is_named(tmp_path: Path, name: str) -> None:
     assert error.value.reason == "data-corrupt"
 
 
-def voc(root: Path, **files: str) -> Split:
+def voc(root: Path, part: str = "test", **files: str) -> Split:
     lists = root / "VOC2007" / "ImageSets" / "Main"
-    lists.mkdir(parents=True)
+    lists.mkdir(parents=True, exist_ok=True)
     for name, text in {"": "1\n2\n", **files}.items():
-        (lists / f"{name}_test.txt".removeprefix("_")).write_text(text)
-    return voc07.read(root, "test")
+        (lists / f"{name}_{part}.txt".removeprefix("_")).write_text(text)
+    return voc07.read(root, part)
 
 
 def test_voc_classes_may_hold_an_underscore(tmp_path: Path) -> None:
@@ -171,6 +171,15 @@ def test_voc_classes_may_hold_an_underscore(tmp_path: Path) -> None:
     assert split.labels is not None
     by_class = dict(zip(split.classes, split.labels.T.tolist(), strict=True))
     assert by_class == {"red_cell": [1, 0], "red_cell_ripe": [0, 1]}
+
+
+def test_voc_classes_have_one_order_in_both_splits(tmp_path: Path) -> None:
+    """Their files have not: car_test.txt stands before car_tire_test.txt, car_trainval.txt does not."""
+    for part in ("trainval", "test"):
+        split = voc(tmp_path, part, car="1 1\n2 -1\n", car_tire="1 -1\n2 1\n")
+        assert split.classes == ("car", "car_tire")
+        assert split.labels is not None
+        assert split.labels.tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_voc_class_that_is_on_some_images_alone_is_refused(tmp_path: Path) -> None:

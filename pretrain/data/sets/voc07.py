@@ -39,11 +39,12 @@ def read(root: Path, name: str) -> Split:
 
 
 def _class_files(lists: Path, name: str, ids: list[str]) -> list[Path]:
-    """The files `<class>_<split>.txt`, by class. `cat_left_test.txt` beside `cat_test.txt` is a class of its
+    """The files `<class>_<split>.txt`, by class: files of `car` and `car_tire` have another order in trainval
+    than in test. `cat_left_test.txt` beside `cat_test.txt` is a class of its
     own if it is on all images of the split; VOC has such files on some images, by pose.
     """
-    found = sorted(path for path in lists.glob(f"*_{name}.txt") if not path.name.startswith("."))
-    files = {path.name.removesuffix(f"_{name}.txt"): path for path in found}
+    found = (path for path in lists.glob(f"*_{name}.txt") if not path.name.startswith("."))
+    files = dict(sorted((path.name.removesuffix(f"_{name}.txt"), path) for path in found))
     poses = {label for label in files if any(label.startswith(f"{other}_") for other in files)}
     return [path for label, path in files.items() if label not in poses or _ids(path) == ids]
 
