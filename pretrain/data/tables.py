@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
@@ -25,11 +26,13 @@ ROWS = 64  # read at a time
 
 
 def found(root: Path, part: str) -> list[Path]:
-    """The tables of a part: `<part>-*.parquet` in root or data/, `*<part>-*.arrow` in root or
-    `<part>/*.arrow`.
+    """The tables of a part: `<part>-*.parquet` in root or data/, `<name>-<part>.arrow` or
+    `<name>-<part>-<number>*.arrow` in root, with or without a name, or `<part>/*.arrow`.
     """
     tables = [p for at in (root, root / "data") for p in sorted(at.glob(f"{part}-*.parquet"))]
-    return tables or sorted(root.glob(f"*{part}-*.arrow")) or sorted((root / part).glob("*.arrow"))
+    named = re.compile(rf"(.*-)?{re.escape(part)}(-\d.*)?\.arrow")  # the val of `carnival-train` is no part
+    arrows = (path for path in sorted(root.glob("*.arrow")) if named.fullmatch(path.name))
+    return tables or list(arrows) or sorted((root / part).glob("*.arrow"))
 
 
 def shards(root: Path, part: str, tables: Sequence[Path]) -> list[Path]:

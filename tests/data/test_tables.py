@@ -58,6 +58,15 @@ def test_tables_are_their_images(tmp_path: Path, kind: str) -> None:
     assert [shard.stat().st_mtime_ns for shard in (tmp_path / "packed").glob("*.tar")] == before
 
 
+@pytest.mark.parametrize("number", ["", "-00000-of-00001"])
+def test_a_part_is_a_whole_word_of_a_tables_name(tmp_path: Path, number: str) -> None:
+    """Of `carnival-train.arrow`, as Hugging Face's cache calls it, val is none."""
+    for i, part in enumerate(("train", "validation")):
+        write(tmp_path / f"carnival-{part}{number}.arrow", "arrow", [png(i)], [i])
+    read = dataset.find("imagenet").split
+    assert [read(tmp_path, part).classes for part in ("train", "val")] == [("00000",), ("00001",)]
+
+
 @pytest.mark.parametrize("seconds", [10, -(10**6)])
 def test_a_table_that_was_replaced_is_copied_again(tmp_path: Path, seconds: int) -> None:
     """By an older one, too: it may have been downloaded before the first was read."""
