@@ -52,6 +52,15 @@ def test_images_of_one_class_are_refused(
     assert raised.value.reason == "bad-config"
 
 
+def test_clustering_of_one_image_of_each_class_is_refused(tmp_path: Path) -> None:
+    few = task(tmp_path, clustering.SMOKE[0])
+    val = few.splits["val"]
+    assert val.labels is not None
+    one = replace(val, files=val.files[::4], labels=val.labels[::4])
+    with pytest.raises(Fault, match=r"clustering: images/val .* has one image of each class, expected more"):
+        clustering_run.run(replace(few, splits={"val": one}))
+
+
 def test_clustering_of_two_classes_has_as_many_clusters(tmp_path: Path) -> None:
     out = clustering_run.run(task(tmp_path, clustering.SMOKE[0]))
     assert out.facts == {"clusters": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -14,6 +15,7 @@ from benchmarks.pictures.clusters import features_map, gallery
 from benchmarks.pictures.kept import kept
 from benchmarks.solvers.classes import require_classes
 from pretrain.base import dist
+from pretrain.base.faults import Fault
 from pretrain.cluster import agreement
 from pretrain.cluster.kmeans import kmeans
 from pretrain.data.view import centre_view
@@ -24,9 +26,11 @@ MEASURES = {"nmi": agreement.nmi, "ami": agreement.ami, "ari": agreement.ari, "p
 def run(task: Task) -> Outcome:
     """Agreement of clusters with classes over the restarts; frozen backbone.
 
-    Raises Fault (bad-config) on images of one class: one cluster agrees with it perfectly.
+    Raises Fault (bad-config) on images of one class, with which one cluster agrees perfectly, and on classes
+    of one image each, with which as many clusters as images do.
     """
     require_classes(task, "val")
+    _require_company(task)
     settings, split = task.protocol.settings, task.splits["val"]
     x = F.normalize(features.average(task, "val", centre_view(task.backbone.input)).to(task.device))
     y = torch.from_numpy(split.labels).to(task.device)
@@ -48,3 +52,15 @@ def run(task: Task) -> Outcome:
             features_map(folder, split, x, task.seed)
             gallery(folder, split, x, first, task.seed)
     return Outcome(scores, {"clusters": classes})
+
+
+def _require_company(task: Task) -> None:
+    """Raises Fault (bad-config) where no two images are of one class: clusters of one image each are all that
+    there can be, whatever the network.
+    """
+    split = task.splits["val"]
+    assert split.labels is not None
+    if len(np.unique(split.labels)) == len(split):
+        said = f"{split.name} ({split.root}) has one image of each class, expected more of some"
+        advice = "as every network scores 100 % on that; add images or leave this benchmark out"
+        raise Fault("bad-config", f"{task.protocol.name}: {said}, {advice}")
