@@ -27,12 +27,23 @@ def require_same_classes(splits: Mapping[str, Split]) -> None:
 
 
 def _differing(split: Split, train: Split) -> Fault:
+    called = _called(train, split)
     only = [
-        f"only in {a.name}: {_some(set(a.classes) - set(b.classes))}"
+        f"only in {a.name}: {_some(called[a.name] - called[b.name])}"
         for a, b in ((train, split), (split, train))
     ]
     said = f"{split.name} ({split.root}) and {train.name} ({train.root}) must have the same classes"
     return Fault("data-corrupt", f"{said}; {'; '.join(only)}; complete or remove these classes")
+
+
+def _called(*splits: Split) -> dict[str, set[str]]:
+    """The classes of splits by name of the split; numbers without the noughts in front that shards of more
+    classes give them, where they differ without, too.
+    """
+    called = {split.name: set(split.classes) for split in splits}
+    bare = {name: {label.lstrip("0") or "0" for label in labels} for name, labels in called.items()}
+    numbers = all(label.isdecimal() for labels in called.values() for label in labels)
+    return bare if numbers and len(set(map(frozenset, bare.values()))) > 1 else called
 
 
 def _require_same_numbers(split: Split, train: Split) -> None:

@@ -61,8 +61,9 @@ def split(name: str, folder: Path, shards: Sequence[Path]) -> Split:
     names = [file for _, file, *_ in placed]
     for first, second in pairwise(placed):
         if first[1] == second[1]:
-            said = f"{shards[first[2]]} and {shards[second[2]]} both hold {first[1]}; remove one of them"
-            raise Fault("data-corrupt", f"{name}: {said}")
+            said = f"{shards[first[2]]} and {shards[second[2]]} both hold {first[1]}"
+            advice = "remove one of them, or where they are two images name them apart"
+            raise Fault("data-corrupt", f"{name}: {said}; {advice}")
     classes = tuple(sorted({label for label, *_ in placed}))
     number = {label: i for i, label in enumerate(classes)}
     labels = np.array([number[label] for label, *_ in placed], dtype=np.int64)

@@ -21,7 +21,14 @@ from pretrain.base.faults import Fault
 from pretrain.base.lease import lease
 
 KINDS = (".parquet", ".arrow")
-STARTS = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"II*\0": ".tif"}
+STARTS = {
+    b"\xff\xd8": ".jpg",
+    b"\x89PNG": ".png",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"II*\0": ".tif",
+    b"MM\0*": ".tif",
+}
 ROWS = 64  # read at a time
 
 
@@ -135,9 +142,10 @@ def _content(image: Any, table: Path) -> bytes:
 def _class(label: Any, names: list[str], table: Path) -> str:
     """A folder's name: its number first, so that their order stays, then what it is called."""
     if not isinstance(label, int) or label < 0 or (names and label >= len(names)):
-        raise Fault(
-            "data-corrupt", f"{table}: label {label!r:.40} is no class; unlabelled parts cannot be read"
-        )
+        below = f" to {len(names) - 1}" if names else ""
+        said = f"label {label!r:.40} is no class, expected its number, from 0{below}"
+        advice = "number the classes, which Hugging Face does as ClassLabel; unlabelled parts cannot be read"
+        raise Fault("data-corrupt", f"{table}: {said}; {advice}")
     name = names[label] if names else ""
     plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
     return f"{label:05d}_{plain}" if plain else f"{label:05d}"

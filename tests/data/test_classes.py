@@ -72,6 +72,14 @@ def test_folders_called_by_numbers_are_compared_by_name(tmp_path: Path) -> None:
     compare(tmp_path)
 
 
+def test_numbers_of_more_digits_are_not_called_other_classes() -> None:
+    train, val = named("train", *(f"{i:02d}" for i in range(12))), named("val", *map(str, range(10)))
+    with pytest.raises(Fault, match=r"only in train: 10, 11; only in val: none; complete or remove"):
+        require_same_classes({"train": train, "val": val})
+    with pytest.raises(Fault, match=r"only in train: 0; only in val: 00; complete or remove"):
+        require_same_classes({"train": named("train", "0"), "val": named("val", "00")})
+
+
 @pytest.mark.parametrize(("labels", "same"), [((1, 2), False), ((0, 1, 2), True)])
 def test_shards_of_numbers_are_compared_by_name(tmp_path: Path, labels: tuple[int, ...], same: bool) -> None:
     for part, numbers in (("train", (0, 1, 2)), ("val", labels)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -28,7 +29,9 @@ def write(
 
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [image if isinstance(image, dict) else {"bytes": image, "path": None} for image in images]
-    table = pa.table({"image": rows, "label": pa.array(labels, pa.int64())})
+    table = pa.table(
+        {"image": rows, "label": pa.array(labels, None if isinstance(labels[0], str) else pa.int64())}
+    )
     if names is not None:
         said = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(said)})
@@ -99,6 +102,7 @@ BAD: dict[str, tuple[list[Any], list[Any], str]] = {
     "path instead of bytes": ([{"bytes": None, "path": "/etc/passwd"}], [0], "must hold the bytes of files"),
     "unlabelled": ([b"\xff\xd8"], [-1], "label -1 is no class"),
     "null": ([b"\xff\xd8"], [None], "label None is no class"),
+    "name": ([b"\xff\xd8"], ["ant"], r"label 'ant' is no class, expected its number, from 0; number the"),
     "no image": ([b"text"], [0], "row 0 holds no image of a known format"),
 }
 
@@ -111,6 +115,15 @@ def test_bad_rows_are_one_sentence_and_leave_nothing(tmp_path: Path, name: str) 
         dataset.find("imagenet").split(tmp_path, "train")
     assert str(path) in str(raised.value)
     assert list((tmp_path / "packed").glob("*.tar")) == []
+
+
+def test_tiff_is_a_known_format_in_either_order_of_bytes(tmp_path: Path) -> None:
+    out = [io.BytesIO(), io.BytesIO()]
+    Image.new("RGB", (9, 9)).save(out[0], "TIFF")
+    Image.frombytes("I;16B", (2, 2), bytes(8)).save(out[1], "TIFF")
+    assert [one.getvalue()[:2] for one in out] == [b"II", b"MM"]
+    write(tmp_path / "train-0.parquet", "parquet", [one.getvalue() for one in out], [0, 1])
+    assert len(dataset.find("imagenet").split(tmp_path, "train")) == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense", b"PAR1" + bytes(99) + b"PAR1"])
