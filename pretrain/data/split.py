@@ -119,7 +119,7 @@ def from_class_folders(name: str, root: Path) -> Split:
     if not classes:
         said = f"{root} holds no class folder; expected one sub-folder per class with its images ({endings})"
         raise Fault("data-missing", f"{name}: {said}")
-    files, labels, sources = list[str](), list[int](), [root]
+    files, labels, sources = list[str](), list[int](), [root, *_passed_by(root)]
     for label, folder in enumerate(classes):
         found, folders = images_below(root, root / folder)
         if not found:
@@ -131,10 +131,17 @@ def from_class_folders(name: str, root: Path) -> Split:
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
-    """Sorted names of the folders in `root` that stand for classes."""
-    return tuple(
-        sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name))
-    )
+    """Sorted names of the folders in `root` that stand for classes: those of results do not."""
+    return tuple(name for name in _folders(root) if not (root / name / NOT_DATA).exists())
+
+
+def _passed_by(root: Path) -> list[Path]:
+    """The folders of results in `root`: what marks them may go."""
+    return [root / name for name in _folders(root) if (root / name / NOT_DATA).exists()]
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name))
 
 
 def from_folder(name: str, root: Path) -> Split:

@@ -13,7 +13,7 @@ from PIL import Image
 from pretrain.base import files
 from pretrain.base.faults import Fault
 from pretrain.data.fingerprint import Fingerprints, of_split
-from pretrain.data.split import from_folder
+from pretrain.data.split import from_class_folders, from_folder
 from tests import scenes
 from zoo.clusters import sheets
 from zoo.engines import inline
@@ -51,6 +51,20 @@ def test_a_folder_that_is_no_longer_marked_is_noticed(tmp_path: Path) -> None:
     assert images() == 1
     (tmp_path / "images" / "more" / files.NOT_DATA).unlink()
     assert images() == 2
+
+
+def test_a_folder_of_results_among_class_folders_is_no_class(tmp_path: Path) -> None:
+    root = tmp_path / "train"
+    for name in ("ant", "bee", "sheets"):
+        put(root / name / "1.png")
+    files.for_results(root / "sheets")
+    time.sleep(0.1)  # what changed just before it was listed is looked at again anyway
+    take = partial(from_class_folders, "x", root)
+    assert take().classes == ("ant", "bee")
+    memory = Fingerprints(tmp_path / "memory")
+    assert memory.of("x", lambda: of_split(take())).classes == 2
+    (root / "sheets" / files.NOT_DATA).unlink()
+    assert memory.of("x", lambda: of_split(take())).classes == 3
 
 
 @pytest.mark.slow
