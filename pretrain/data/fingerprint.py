@@ -100,7 +100,7 @@ class Fingerprints:
 
     def __init__(self, memory: Path) -> None:
         self.memory = memory
-        self._contents = dict[str, frozenset[str]]()
+        self._contents = dict[str, list[str]]()
 
     def of(self, key: str, take: Callable[[], Inventory]) -> DataIdentity:
         """The identity of the data under `key`; `take` lists it,
@@ -136,9 +136,11 @@ class Fingerprints:
                 path.unlink(missing_ok=True)
         return found
 
-    def contents(self, key: str) -> frozenset[str]:
-        """Digests of the contents of the files under `key`, as they were when `of` was last asked."""
-        return self._contents.get(key, frozenset())
+    def contents(self, key: str) -> list[str]:
+        """Digests of the contents of the files under `key`, one of each file, as they were when `of` was last
+        asked.
+        """
+        return self._contents.get(key, [])
 
 
 def _hashed(
@@ -171,8 +173,8 @@ def _hashed(
     return DataIdentity(fingerprint, *counts, inventory.names, inventory.left_out), stats, contents
 
 
-def _shas(contents: dict[str, Any]) -> frozenset[str]:
-    return frozenset(sha for _, sha in contents.values())
+def _shas(contents: dict[str, Any]) -> list[str]:
+    return [sha for _, sha in contents.values()]
 
 
 def _stats(paths: Sequence[str]) -> list[Stat]:

@@ -91,11 +91,13 @@ class Datasets:
         return f"{folder.absolute()} {part}{left_out}"
 
     def shared(self, one: Reference, other: Reference) -> int:
-        """How many images of a split have the contents of an image of another: of those that were hashed."""
-        mine, theirs = map(self._contents, (one, other))
-        return len(mine & theirs)
+        """How many images of the other split have the contents of an image of the one: of those that were
+        hashed.
+        """
+        known = set(self._contents(one))
+        return sum(sha in known for sha in self._contents(other))
 
-    def _contents(self, reference: Reference) -> frozenset[str]:
+    def _contents(self, reference: Reference) -> list[str]:
         """Digests of the images of a split, whether or not they could be remembered on disk; none where it is
         not here.
         """
