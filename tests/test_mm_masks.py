@@ -52,6 +52,9 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path) -> None:
     picture(pairs[0].mask)
     with pytest.raises(Fault, match=r"0\.png is in colour"):
         label_maps.check(pairs, 2)
+    Image.new("1", (41, 30)).save(pairs[0].mask)
+    with pytest.raises(Fault, match=r"0\.png is not of 8 bits a pixel \(1\); expected one class id"):
+        label_maps.check(pairs, 2)
     pairs[0].mask.unlink()
     with pytest.raises(Fault, match=r"0\.png"):
         label_maps.check(pairs, 2)

@@ -106,9 +106,9 @@ def _histogram(mask: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
 def _counted(mask: Path, size: tuple[int, int]) -> npt.NDArray[np.int64]:
     with Image.open(mask) as image:
         if image.mode not in ("L", "P"):
-            raise Fault(
-                "data-corrupt", f"{mask} is in colour ({image.mode}); expected one class id per pixel"
-            )
+            found = "is not of 8 bits a pixel" if image.mode[0] in "1IF" else "is in colour"
+            said = f"{mask} {found} ({image.mode}); expected one class id per pixel, in 8 bits"
+            raise Fault("data-corrupt", said)
         if image.size != size:
             raise Fault("data-corrupt", f"{mask} is {image.size}, its image {size} pixels (width, height)")
         counted: npt.NDArray[np.int64] = np.bincount(np.asarray(image).reshape(-1), minlength=256)
