@@ -259,3 +259,13 @@ def test_class_folders_win_over_shards_and_lists_over_both(folder: Path) -> None
     (folder / "meta").mkdir()
     (folder / "meta" / "train.txt").write_text("class0/000.png 0\n")
     assert len(opened(folder)) == 1
+
+
+def test_a_list_of_images_that_are_packed_is_said(folder: Path, tmp_path: Path) -> None:
+    root = packed(folder, tmp_path / "shards")
+    (root / "meta").mkdir()
+    (root / "meta" / "train_1percent.txt").write_text("class0/000.png 0\n")
+    with pytest.raises(
+        Fault, match=r"1percent.txt must name files below .*, but .* packed in .*0.tar; unpack"
+    ):
+        opened(root, "train_1percent")

@@ -45,6 +45,8 @@ def read(root: Path, name: str) -> Split:
     if packed:
         found = shards.split(full_name, root / part, packed)
         return replace(found, sources=(*packed, *looked, list_file))  # what appears there would win
+    if listed:
+        _require_unpacked(root, part, list_file)
     folder, looked = _folder(root, part)
     if not listed:
         found = _from_folders(full_name, folder, root)
@@ -81,6 +83,13 @@ def _packed(root: Path, part: str) -> tuple[list[Path], list[Path]]:
         if found := tables.found(root, name):
             return tables.shards(root, name, found), [*found, *looked]
     return [], []
+
+
+def _require_unpacked(root: Path, part: str, list_file: Path) -> None:
+    """Raises Fault (data-missing) where images of which a list would name some lie in shards or tables."""
+    if not (root / part).exists() and (packed := shards.found(root, part) or tables.found(root, part)):
+        said = f"{list_file} must name files below {root / part}, but the images are packed in {packed[0]}"
+        raise Fault("data-missing", f"{said}; unpack them into {part}/<class>/, or do without this list")
 
 
 def _folder(root: Path, part: str) -> tuple[Path, list[Path]]:
