@@ -60,7 +60,11 @@ def shards(root: Path, part: str, tables: Sequence[Path]) -> list[Path]:
 
 
 def _due(path: Path, table: Path) -> bool:
-    """Whether a table was not copied yet, or is another since then: an older one, too."""
+    """Whether a table was not copied yet, or is another since then: an older one, too. Copies without a stamp
+    are those of earlier versions.
+    """
+    if path.exists() and not _stamp(path).exists():
+        return path.stat().st_mtime_ns < table.stat().st_mtime_ns
     try:
         return not path.exists() or _stamp(path).read_text(encoding="utf-8") != _state(table)
     except (OSError, ValueError):
