@@ -21,7 +21,7 @@ EXAMPLE ?= runs/demo
 .PHONY: demo smoke test faults golden gated gate accept bench lock example check format clean
 
 demo: $(INSTALLED)
-	$(BIN)/python -m zoo.run odc --all-benchmarks
+	$(BIN)/python -m zoo.run odc --all-benchmarks --engine local --jobs 2
 
 smoke: $(INSTALLED)
 	$(BIN)/python -m zoo.run odc --all-benchmarks --suite smoke

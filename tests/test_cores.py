@@ -145,11 +145,12 @@ def test_workers_are_a_ranks_share_of_the_cores(
 
 def test_jobs_side_by_side_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "runnable", lambda: 112)
-    assert cores.share(1, 1) == {}
-    assert cores.share(1, 8) == {cores.VARIABLE: "14", cores.THREADS: "14"}
-    assert cores.share(8, 8) == {cores.VARIABLE: "112", cores.THREADS: "14"}
+    assert cores.share(1, 1, processes=1) == {}
+    assert cores.share(1, 8, processes=1) == {cores.VARIABLE: "14", cores.THREADS: "14"}
+    assert cores.share(8, 8, processes=8) == {cores.VARIABLE: "112", cores.THREADS: "14"}
+    assert cores.share(8, 8, processes=1) == {cores.VARIABLE: "112", cores.THREADS: "112"}
     monkeypatch.setenv(cores.THREADS, "4")
-    assert cores.share(1, 8) == {cores.VARIABLE: "14", cores.THREADS: "4"}
+    assert cores.share(1, 8, processes=1) == {cores.VARIABLE: "14", cores.THREADS: "4"}
 
 
 @pytest.mark.parametrize(("runnable", "each"), [(64, 31), (16, 15)])

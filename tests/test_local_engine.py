@@ -13,6 +13,7 @@ import pytest
 from pretrain.base.lease import lease
 from tests import scenes
 from tests.test_run import zoo
+from zoo.plan.job import Job
 from zoo.plan.planner import Planner
 from zoo.request import resolve
 
@@ -52,3 +53,24 @@ def test_two_commands_never_wait_for_each_other(tmp_path: Path) -> None:
     assert command.returncode == 0
     assert held.path.exists()
     assert printed.count(f"{held.label} waits: another command works on it") == 1
+
+
+def test_jobs_side_by_side_give_the_numbers_of_one_after_the_other(tmp_path: Path) -> None:
+    words = ("run", "random", "--suite", "smoke", "--benchmarks", ",".join(BENCHMARKS))
+    alone = zoo(*words, home=tmp_path / "alone")
+    beside = zoo(*words, "--engine", "local", "--jobs", "2", home=tmp_path / "beside")
+    assert (alone.returncode, beside.returncode) == (0, 0), beside.stderr
+
+    def done(home: Path) -> list[Job]:
+        return [
+            job for job in Planner(resolve(["random"], BENCHMARKS, "smoke", home, [])).plan() if job.protocol
+        ]
+
+    for one, other in zip(done(tmp_path / "alone"), done(tmp_path / "beside"), strict=True):
+        assert one.record is not None
+        assert other.record is not None
+        assert [score.value for score in one.record.metrics] == [
+            score.value for score in other.record.metrics
+        ]
+    order = [line for line in beside.stderr.splitlines() if "random" in line and "pretrain" not in line]
+    assert ["started" in line for line in order[:3]] == [True, True, False], beside.stderr

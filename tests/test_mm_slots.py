@@ -46,6 +46,7 @@ def test_the_local_engine_leases_what_is_computed_together_every_gpu(
     # mm's trainer starts its own
     assert local.launcher(job(protocol), slots[:leased]) == (launch if protocol in (None, KNN) else [])
     assert local.launcher(job(protocol), slots[:1]) == []
+    assert local.wanted(job(protocol), ["", ""]) == (2 if protocol is None else 1)
 
 
 @pytest.fixture

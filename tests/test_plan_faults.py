@@ -211,7 +211,16 @@ def test_a_benchmark_without_its_package_is_skipped_and_a_finished_number_stays(
 
 def test_the_inline_engine_does_not_pretend_to_use_several_gpus() -> None:
     with pytest.raises(Fault, match="--gpus 2 needs processes of their own"):
-        find(Engine.INLINE, gpus=2)
+        find(Engine.INLINE, Orders(gpus=2))
+
+
+@pytest.mark.parametrize(
+    ("engine", "orders"),
+    [(Engine.INLINE, Orders(jobs=2)), (Engine.SLURM, Orders(jobs=2)), (Engine.LOCAL, Orders(jobs=2, gpus=1))],
+)
+def test_jobs_side_by_side_are_for_cores_of_this_machine(engine: Engine, orders: Orders) -> None:
+    with pytest.raises(Fault, match="--jobs 2 shares the cores of this machine out"):
+        find(engine, orders)
 
 
 def test_a_finished_zoo_is_read_without_its_data_and_its_weights(suite: Suite, tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ Tracker = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Benchmarks at a time where there is no GPU (--engine local); they share the cores out."
+    ),
+]
+
 # What is asked of SLURM; a panel of its own in --help.
 _SLURM = "SLURM (--engine slurm)"
 Partition = Annotated[

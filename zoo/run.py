@@ -27,6 +27,7 @@ from zoo.options import (
     EvalSeeds,
     Extra,
     Given,
+    Jobs,
     Limit,
     Models,
     Nodes,
@@ -73,6 +74,7 @@ def run(
     alias: Alias = "",
     engine: Annotated[Engine, typer.Option(help=Engine.__doc__)] = Engine.INLINE,
     gpus: Annotated[int, typer.Option(help="GPUs to use; pretraining takes them all.", min=0)] = 0,
+    jobs: Jobs = 1,
     out: Out = None,
     sets: Sets = None,
     dry_run: Annotated[
@@ -108,8 +110,8 @@ def run(
         plans.show(planner.plan(), json, again=again, datasets=planner.datasets, machine=machine)
         return
     slurm = Allocation(partition, nodes, cpus, time, limit, notice, tuple(extra or ()))
-    orders, display = Orders(again, gpus, not no_wait, slurm=slurm), Display()
-    carry_out = engines.find(engine, gpus)
+    orders, display = Orders(again, gpus, jobs, not no_wait, slurm=slurm), Display()
+    carry_out = engines.find(engine, orders)
     planner, plan = _prepared(planner, engine, orders, display)
     keep = _keeper(planner)
     plan = carry_out(plan, planner, replace(orders, kept=keep), display)

@@ -102,13 +102,14 @@ def sentence() -> str:
     return f"{cores} of {runnable()} cores are used, as {why} says; threads: {os.environ.get(THREADS, cores)}"
 
 
-def share(parts: int, of: int) -> dict[str, str]:
-    """The environment of a job that has `parts` of the `of` GPUs, each with a process: its cores, and threads
-    for each process, or fewer where OMP_NUM_THREADS says so.
+def share(parts: int, of: int, processes: int) -> dict[str, str]:
+    """The environment of a job that has `parts` of the `of` slots: its cores, and threads for each of its
+    processes, or fewer where OMP_NUM_THREADS says so.
     """
     if of < 2:
         return {}
-    threads = max(1, usable() // of)
+    mine = max(1, usable() * parts // of)
+    threads = max(1, mine // processes)
     if (words := os.environ.get(THREADS, "")).isdecimal():
         threads = max(1, min(threads, int(words)))
-    return {VARIABLE: str(max(1, usable() * parts // of)), THREADS: str(threads)}
+    return {VARIABLE: str(mine), THREADS: str(threads)}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class Engine(StrEnum):
-    """inline: this process, one job after the other; local: a process per job, on GPU slots; slurm: a job of
-    the cluster's queue per job.
+    """inline: this process, one job after the other; local: a process per job, on GPU slots or with --jobs on
+    shares of the cores; slurm: a job of the cluster's queue per job.
     """
 
     INLINE = "inline"
@@ -47,13 +47,14 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Orders:
-    """How a plan is to be carried out. again: also what is done; gpus: to use (of SLURM: on each node);
-    wait: for jobs that others work on (of SLURM: until the last has ended, not only until they are in its
-    queue); kept: called whenever a job has left its record; slurm: what is asked of it.
+    """How a plan is to be carried out. again: also what is done; gpus: to use (of SLURM: on each node); jobs:
+    at a time without GPUs; wait: for jobs that others work on (of SLURM: until the last has ended, not only
+    until they are in its queue); kept: called whenever a job has left its record; slurm: what is asked of it.
     """
 
     again: bool = False
     gpus: int = 0
+    jobs: int = 1
     wait: bool = True
     kept: Callable[[], None] = lambda: None
     slurm: Allocation = Allocation()
@@ -62,10 +63,16 @@ class Orders:
 Run = Callable[[Plan, Planner, Orders, "Display"], Plan]
 
 
-def find(engine: Engine, gpus: int) -> Run:
+def find(engine: Engine, orders: Orders) -> Run:
     """The engine's `run`. Raises Fault where it cannot do what it is asked for."""
+    gpus, jobs = orders.gpus, orders.jobs
     if engine is Engine.INLINE and gpus > 1:
         said = f"--gpus {gpus} needs processes of their own, which --engine {engine} does not start"
         raise Fault("bad-config", f"{said}; say --engine local, or start this command with torchrun")
+    if jobs > 1 and (gpus or engine is not Engine.LOCAL):
+        said = f"--jobs {jobs} shares the cores of this machine out, with --engine local and without --gpus"
+        raise Fault(
+            "bad-config", f"{said}; with --gpus as many run as there are, with slurm as --slurm-limit says"
+        )
     found: Run = importlib.import_module(f"zoo.engines.{engine}").run
     return found

@@ -1,9 +1,9 @@
-"""Carries out a plan in a process per job: GPU slots, pretraining over all of them, one crash stopping
-nothing.
+"""Carries out a plan in a process per job: slots of a GPU or of some cores, pretraining over all of them, one
+crash stopping nothing.
 
-Pretrainings come first, one after the other: each takes every slot. So do the benchmarks that processes
-compute together, and those of a foreign trainer, which shares its batch among GPUs. All others take one slot
-each, and run before these.
+Pretrainings come first, one after the other: each takes every slot. On GPUs so do the benchmarks that
+processes compute together, and those of a foreign trainer, which shares its batch among GPUs. All others take
+one slot each, and run before these.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ LAST_LINES = 5
 
 @dataclass
 class Running:
-    """A job that runs: its process, the GPUs and lease it holds; before: digest of the record it found."""
+    """A job that runs: its process, the slots and lease it holds; before: digest of the record it found."""
 
     job: Job
     child: process.Child
-    gpus: list[str]
+    slots: list[str]
     held: ExitStack
     before: str
 
@@ -52,7 +52,7 @@ def run(plan: Plan, planner: Planner, orders: Orders, display: Display) -> Plan:
 
 def gpu_slots(gpus: int) -> list[str]:
     """Ids of the GPUs to lease: those of CUDA_VISIBLE_DEVICES
-    where it is set; one slot without a GPU otherwise.
+    where it is set; one slot without a GPU, '', otherwise.
     """
     listed = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return (listed or [str(i) for i in range(gpus)])[:gpus] if gpus else [""]
@@ -61,15 +61,16 @@ def gpu_slots(gpus: int) -> list[str]:
 def wanted(job: Job, slots: list[str]) -> int:
     """How many slots a job takes."""
     protocol = job.protocol
-    return len(slots) if protocol is None or protocol.roots or protocol.together else 1
+    shared = protocol is None or (slots[0] != "" and (bool(protocol.roots) or protocol.together))
+    return len(slots) if shared else 1
 
 
 class Campaign:
-    """A plan on its way: GPUs that are free, jobs that run on the others."""
+    """A plan on its way: slots that are free, jobs that run on the others."""
 
     def __init__(self, plan: Plan, planner: Planner, orders: Orders, display: Display) -> None:
         self.plan, self.planner, self.orders, self.display = plan, planner, orders, display
-        self.slots = gpu_slots(orders.gpus)
+        self.slots = gpu_slots(orders.gpus) * orders.jobs
         self.free, self.running, self._said = list(self.slots), list[Running](), set[str]()
 
     def carry_out(self, jobs: list[Job]) -> None:
@@ -110,8 +111,8 @@ class Campaign:
                 return False
             job = job if self.orders.again else self.planner.judged_again(job, self.plan)
         if job.runs(self.orders.again):
-            gpus = [self.free.pop(0) for _ in range(wanted(job, self.slots))]
-            self.running.append(self._start(job, gpus, held))
+            slots = [self.free.pop(0) for _ in range(wanted(job, self.slots))]
+            self.running.append(self._start(job, slots, held))
             return True
         held.close()
         self.display.passed(job)
@@ -131,24 +132,25 @@ class Campaign:
             return False
         return True
 
-    def _start(self, job: Job, gpus: list[str], held: ExitStack) -> Running:
+    def _start(self, job: Job, slots: list[str], held: ExitStack) -> Running:
         request = self.plan.request
         if self.orders.again:
             child.clear(job)
         path = child.write(job, request.suite, request.store)
         log = request.store.log(job.label)
-        environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus != [""] else {}
-        environment |= cores.share(len(gpus), len(self.slots))
+        gpus = [slot for slot in slots if slot]
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
+        environment |= cores.share(len(slots), len(self.slots), len(gpus) or 1)
         argv = [sys.executable, *launcher(job, gpus), "-m", "zoo.engines.child", str(path)]
         before = _digest(job)
         self.display.started(job, log)
-        return Running(job, process.start(argv, log, environment), gpus, held, before)
+        return Running(job, process.start(argv, log, environment), slots, held, before)
 
     def _collect(self) -> None:
         """Takes in the records of processes that have ended."""
         for one in [one for one in self.running if one.child.code is not None]:
             self.running.remove(one)
-            self.free += one.gpus
+            self.free += one.slots
             self.plan = self.planner.after(self._finished(one), self.plan)
             one.held.close()
             self.orders.kept()
