@@ -16,6 +16,7 @@ from benchmarks.contract.table import Column, Table
 from reports.pages import markdown
 from reports.tables.cells import Missing, Row
 from reports.tables.fill import Filled, fill
+from reports.tables.marks import signed
 from reports.tables.notes import notes
 from tests.test_result import record
 from zoo.suites import builtin
@@ -176,6 +177,20 @@ def test_a_score_that_one_of_several_seeds_lacks_is_no_mean_of_the_others() -> N
     records = [(Path("0"), record(metrics=[Score("recall", 1.0, 1, "val")])), (Path("1"), record(metrics=[]))]
     (filled,) = fill([Row("odc", None, "recipe", {"retrieval": records})], [RETRIEVAL])
     assert filled.rows[0][2].text == "not in suite"
+
+
+def test_no_number_is_a_zero_below_zero() -> None:
+    """ARI falls below zero by chance."""
+    (filled,) = fill(
+        [
+            row("odc", "retrieval", Score("recall", -0.004, 1, "val")),
+            row("random", "retrieval", Score("recall", 0.0, 1, "val")),
+        ],
+        [RETRIEVAL],
+    )
+    texts = [one[2].text for one in filled.rows]
+    assert texts == ["0.00", "0.00"]
+    assert signed(-0.004, 2) == "+0.00"
 
 
 def test_what_makes_a_number_doubtful_stands_below_its_table() -> None:

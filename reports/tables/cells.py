@@ -85,7 +85,7 @@ def cell(row: Row, protocol: Protocol, column: Column) -> Cell:
     values, choice = over_seeds(records, column.score)
     if column.show == "choice":
         return Cell(printable(choice, NAME), link, more)
-    text = f"{fmean(values):.{column.digits}f}"
+    text = f"{fmean(values):z.{column.digits}f}"
     if len(values) > 1:
         text += f" ± {stdev(values):.{column.digits}f} (n = {len(values)})"
     return Cell(text, link, more, fmean(values), column.digits, scores[0].better)

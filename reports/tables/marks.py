@@ -54,4 +54,4 @@ def _cell(cell: Cell, top: float | None, base: float | None) -> Cell:
 
 def signed(difference: float, digits: int) -> str:
     """A difference with its sign, a real minus."""
-    return f"{difference:+.{digits}f}".replace("-", "−")
+    return f"{difference:+z.{digits}f}".replace("-", "−")
