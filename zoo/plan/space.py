@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.contract.protocol import Protocol
+from benchmarks.protocols.semi_supervised.protocol import SemiSettings
+from benchmarks.solvers.training import Training
 from pretrain.base.faults import Fault
 from zoo.plan.datasets import Datasets
 from zoo.plan.job import Job, Plan
@@ -16,8 +18,8 @@ from zoo.suites.suite import Trained
 # Parameters of a backbone with its projection and head, in millions; a network that is not here counts as a
 # ResNet-50 with the head of ten thousand clusters.
 MILLIONS = {
-    "resnet50": 28,
-    "resnet50w2": 120,
+    "resnet50": 36,
+    "resnet50w2": 125,
     "resnet50w4": 450,
     "resnet101": 47,
     "resnet34": 26,
@@ -29,8 +31,10 @@ MILLIONS = {
     "vgg16_bn": 180,
     "pixels": 0,
 }
-STATES = 4  # network, momentum, the state that is being written, the backbone that is kept
-FINE_TUNED = 6  # the same with a detector's head, and a best one
+COPIES = 2  # of a state: while one is written, the last one stays
+FINE_TUNED = 6  # networks of a detector: its weights, momenta and head, twice, and a best one
+MAPS = 5  # that heads are on, beside two averages
+AVERAGE = 2048  # values of an average, as of a ResNet-50
 
 
 def sentence(plan: Plan, datasets: Datasets, again: bool = False) -> str:
@@ -58,7 +62,7 @@ def needed(plan: Plan, datasets: Datasets, again: bool = False) -> int:
         for reference, size in _features(job.protocol, datasets):
             place = (job.entry.name, job.model_seed, reference)
             features[place] = max(features.get(place, 0), size)
-        total += 0 if job.protocol.frozen else FINE_TUNED * _weights(job)
+        total += _trained(job, job.protocol, datasets)
     return total + sum(features.values())
 
 
@@ -75,7 +79,23 @@ def _pretraining(job: Job, datasets: Datasets) -> int:
     images = 0
     with suppress(Fault):
         images = datasets.identity(datasets.suite.pretrained_on).images
-    return STATES * _weights(job) + 2 * job.entry.recipe.kept(images)
+    recipe, weights = job.entry.recipe, _weights(job)
+    networks = 3 if recipe.taught() else 2  # weights, momenta, and a teacher where there is one
+    return weights + COPIES * (networks * weights + recipe.kept(images))
+
+
+def _trained(job: Job, protocol: Protocol, datasets: Datasets) -> int:
+    """Bytes of the states of what a benchmark trains."""
+    settings = protocol.settings
+    if isinstance(settings, SemiSettings):  # every setting of the grid has a state, and one is being written
+        tried = len(settings.lrs) * len(settings.head_multipliers)
+        return 2 * _weights(job) * (tried + 1)
+    if isinstance(settings, Training):  # weights and momenta of heads
+        classes = 0
+        with suppress(Fault):
+            classes = datasets.identity(protocol.data["train"]).classes
+        return COPIES * 2 * 4 * classes * (MAPS * settings.pooled + 2 * AVERAGE)
+    return 0 if protocol.frozen else FINE_TUNED * _weights(job)
 
 
 def _weights(job: Job) -> int:

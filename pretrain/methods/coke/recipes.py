@@ -61,6 +61,10 @@ class CoKeRecipe(Recipe):
             said = f"{most} clusters need at least as many images, not {images}; lower 'clusterings'"
             raise self.misfit(said)
 
+    def kept(self, images: int) -> int:
+        mixed = 2 * len(self.clusterings) * self.mixture if self.mixture_from else 0
+        return 4 * images * (len(self.clusterings) + 1 + mixed) + 8 * sum(self.clusterings) * self.dim
+
     def techniques(self) -> list[str]:
         several = ["Several clusterings at once"] if len(self.clusterings) > 1 else []
         return [TITLE, "Online k-means with a least cluster size", *several, *super().techniques()]

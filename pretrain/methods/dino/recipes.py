@@ -50,6 +50,9 @@ class DINORecipe(Recipe):
             said = f"Sinkhorn's codes take {SMALLEST_EPSILON:g} or more, not {sharpest:g}"
             raise ValueError(f"teacher_temperature, first_temperature: {said}; exponentials overflow below")
 
+    def kept(self, images: int) -> int:
+        return 12 * self.prototypes * self.dim  # directions, their momentum and their teacher
+
     def taught(self) -> int:
         return self.teacher_views
 

@@ -57,6 +57,9 @@ class InvariancePropagationRecipe(Recipe):
             said = f"the {self.background} nearest images cannot be found among {images}; lower 'background'"
             raise self.misfit(said)
 
+    def kept(self, images: int) -> int:
+        return 4 * images * (self.dim + self.neighbours)
+
     def beside(self, images: int) -> tuple[float, float]:
         return images, 2.0 * images * images * self.dim * self.epochs
 

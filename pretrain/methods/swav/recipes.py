@@ -45,7 +45,7 @@ class SwAVRecipe(Recipe):
         return [f"queue_from {self.queue_from} is after the last of {self.epochs} epochs: no queue is used"]
 
     def kept(self, images: int) -> int:
-        return 4 * self.queue * self.dim * self.assign_views
+        return 4 * self.queue * self.dim * self.assign_views + 8 * images
 
     def techniques(self) -> list[str]:
         queue = ["Feature queue"] if self.queue else []
