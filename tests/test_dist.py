@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +50,32 @@ def test_a_port_that_is_taken_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setenv(name, value)
         with pytest.raises(Fault, match=rf"process 0 of 2 .* at 127.0.0.1:{port} .*in use.*MASTER_PORT free"):
             dist.start("cpu", timeout_s=5)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_a_process_that_waits_for_the_others(number: int) -> None:
+    """The first process never comes; waiting for it takes ten minutes."""
+    there = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(gloo.free_port())}
+    listens = "from zoo import stopping; from pretrain.base import dist; stopping.listen()"
+    argv = [sys.executable, "-c", f"{listens}; print('waits', flush=True); dist.start('cpu')"]
+    with subprocess.Popen(argv, env={**os.environ, **there}, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            time.sleep(1.0)
+            process.send_signal(number)
+            assert process.wait(20) == -number
+        finally:
+            process.kill()
+
+
+def test_handlers_are_back_once_the_processes_have_met(tmp_path: Path) -> None:
+    found = gloo.run(_handler, 2, tmp_path)
+    assert found == ["default_int_handler"] * 2
+
+
+def _handler() -> str:
+    return getattr(signal.getsignal(signal.SIGINT), "__name__", "none")
 
 
 def test_one_process_gets_its_own_tensor_back() -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ T = TypeVar("T")
 _SUMMED_AS = {torch.bool: torch.int32, torch.bfloat16: torch.float32, torch.float16: torch.float32}
 _HASH_WORDS = 1 << 22  # 32 MiB of a tensor hashed at a time
 FORCED = "ZOO_FORCE_DDP"  # environment: 1 makes one process a group, so that it runs the code of several
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _WATCHES: list[watch.Watch] = []  # of the group that this process is in
 
 
@@ -55,11 +58,29 @@ def start(device: torch.device | str, timeout_s: float = 600.0) -> torch.device:
                 "bad-config", f"WORLD_SIZE announces several processes but {unset} is not set; use torchrun"
             )
         try:
-            tdist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+            with _ended_by_signals():
+                tdist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
         except tdist.DistError as error:
             raise _apart(str(error)) from None
         _WATCHES.extend(filter(None, [watch.begin(rank(), world_size())]))
     return device
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Signals that have a handler of Python's end this process at once: while torch waits for the others,
+    minutes long, no such handler is called.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    ours = {number: signal.getsignal(number) for number in STOPS if mine}
+    ours = {number: handler for number, handler in ours.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
 
 def _apart(error: str) -> Fault:
