@@ -14,7 +14,7 @@ from zoo.suites.suite import Reference, Suite
 def show(name: str, out: Path | None) -> int:
     """0 where every image of every split that is there can be read, 1 otherwise, 4 without any split."""
     suite = builtin.load(name, out, {})
-    seen, bad, looked = set[Path](), 0, 0
+    told, looked = set[Path](), 0
     for reference in references(suite):
         try:
             split = suite.split(reference)
@@ -22,14 +22,15 @@ def show(name: str, out: Path | None) -> int:
             print(f"{reference}: {fault}", file=sys.stderr)
             continue
         looked += 1
-        found = [(path, why) for path, why in bad_images(split) if path not in seen]
-        seen |= {split.path(i) for i in range(len(split))}
-        bad += len(found)
-        print(f"{reference}: {len(split)} images, {len(found)} bad", file=sys.stderr)
-        for path, why in found:
-            print(path.absolute())
-            print(f"  {printable(str(path))}: {why}", file=sys.stderr)
-    return 4 if not looked else 1 if bad else 0
+        found = 0
+        for path, why in bad_images(split):
+            if path not in told:  # of another split, too
+                told.add(path)
+                found += 1
+                print(path.absolute(), flush=True)  # at once: what comes after it may take an hour
+                print(f"  {printable(str(path))}: {why}", file=sys.stderr)
+        print(f"{reference}: {len(split)} images, {found} bad", file=sys.stderr)
+    return 4 if not looked else 1 if told else 0
 
 
 def references(suite: Suite) -> list[Reference]:
