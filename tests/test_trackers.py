@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pretrain.base.faults import Fault
+from zoo import tensorboard as mirrored
 from zoo.trackers import mirror, tensorboard
 
 LINES = [
@@ -87,6 +88,20 @@ def test_mlflow_writes_a_run_beside_the_weights(tmp_path: Path, monkeypatch: pyt
 def test_a_damaged_line_is_left_out() -> None:
     lines = [json.dumps(LINES[0])[:-9], "[]", "{}", json.dumps(LINES[1])]
     assert list(mirror.numbers(lines)) == [(4, {"epoch": 1, "loss": 1.5, "lr": 0.1})]
+
+
+def test_a_line_of_bytes_that_are_no_text_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a tracker that follows, and by `zoo tensorboard`."""
+    pytest.importorskip("tensorboard")
+    run = tmp_path / "models" / "odc"
+    run.mkdir(parents=True)
+    (run / "metrics.jsonl").write_bytes(b'{"iteration": 1, "loss\xff": 3}\n')
+    follow(run, "tensorboard", monkeypatch)
+    assert scalars(run)["loss"] == [(2, 2.5), (4, 1.5)]
+    assert mirrored.mirror(tmp_path) == [run / "events"]
+    assert scalars(run)["loss"] == [(2, 2.5), (4, 1.5)]
 
 
 def test_a_tracker_that_fails_is_one_line_and_the_others_go_on(

@@ -21,7 +21,7 @@ def mirror(home: Path) -> list[Path]:
     written = []
     for metrics in sorted(home.glob("models/*/metrics.jsonl")):
         with closing(TensorBoard(metrics.parent, metrics.parent.name, {})) as events:
-            for step, row in numbers(metrics.read_text(encoding="utf-8").splitlines()):
+            for step, row in numbers(metrics.read_bytes().splitlines()):
                 events.write(step, row)
         written.append(metrics.parent / "events")
     return written

@@ -54,7 +54,7 @@ def chosen(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
-def numbers(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
+def numbers(lines: Iterable[str | bytes]) -> Iterator[tuple[int, Row]]:
     """The step of each line of metrics.jsonl, and what numbers it has beside. Damaged lines are left out."""
     for line in lines:
         with suppress(ValueError, AttributeError, KeyError):
@@ -125,7 +125,7 @@ class Mirror:
             for kind in list(self._kinds):
                 self._carefully(kind, lambda tracker, step=step, row=row: tracker.write(step, row))  # type: ignore[misc]
 
-    def _new_lines(self) -> list[str]:
+    def _new_lines(self) -> list[bytes]:
         """Whole lines that were not read before; a run that starts anew has cut its file."""
         if not self.path.exists():
             return []
@@ -136,7 +136,7 @@ class Mirror:
             whole = file.read()
         whole = whole[: whole.rfind(b"\n") + 1]
         self._read += len(whole)
-        return whole.decode().splitlines()
+        return whole.splitlines()
 
     def _carefully(self, kind: str, work: Callable[[Tracker], None]) -> None:
         """Hands over to a tracker; one that fails is left alone from then on."""
