@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,23 @@ def test_a_list_of_images_to_leave_out_names_any_bytes(own: Path) -> None:
     (own.parent / "bad.txt").write_bytes(b"\xef\xbb\xbfimages/train/class0/\xff.png\r\n")
     own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}")
     assert builtin.load(str(own), None, {}).split("imagenet/train").excluded == 1
+
+
+@pytest.mark.slow
+@pytest.mark.case(16)
+def test_bad_images_of_any_bytes_are_printed_as_the_list_takes_them(own: Path) -> None:
+    bad = own.parent / "images/train/class0/\udce4.png"
+    bad.write_bytes(b"no image")
+    said = subprocess.run(
+        [sys.executable, "-m", "zoo", "check-data", "--suite", str(own)],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+    )
+    assert said.returncode == 1
+    assert bytes(bad) + b"\n" in said.stdout, said.stderr.decode()
+    (own.parent / "bad.txt").write_bytes(said.stdout)
+    own.write_text(f"exclude = 'bad.txt'\n{own.read_text()}")
+    assert builtin.load(str(own), None, {}).split("imagenet/train").excluded == 2
 
 
 def test_a_list_of_images_to_leave_out_must_be_a_file(own: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
@@ -48,6 +49,7 @@ def one_sentence() -> Iterator[None]:
 
     2 wrong usage, 4 data or a package is missing, 6 the disk is full, 128 + n stopped by signal n.
     """
+    _print_any_name()
     try:
         yield
     except Fault as fault:
@@ -70,6 +72,14 @@ def one_sentence() -> Iterator[None]:
             )
             _say(f"    {_command()}")
         raise
+
+
+def _print_any_name() -> None:
+    """Names of files that are no UTF-8, as old archives have them, go to stdout byte by byte from now on, as
+    in the C locale; in others Python refuses to print them.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def _say(text: str) -> None:
