@@ -13,6 +13,10 @@ from pretrain.base.faults import Fault
 from pretrain.data.view import Input
 from pretrain.nets import checkpoint
 from pretrain.nets.archs import ARCHS, build
+from pretrain.nets.formats.contract import Flags
+from pretrain.nets.formats.reading import read
+from zoo.suites import builtin
+from zoo.weights import publish
 
 GIVEN = Input(size=32, resize=36, std=(0.228, 0.224, 0.225), sobel=True)
 
@@ -142,3 +146,12 @@ def test_an_architecture_keeps_its_contract(arch: str) -> None:
         assert [m.shape[1] for m in maps] == backbone.dims
         assert len(maps) == 5
         assert backbone(x).shape == (1, backbone.dim)
+
+
+@pytest.mark.case(14)
+def test_a_name_that_is_no_text_is_not_called_damage_and_refused_before_any_work(saved: Path) -> None:
+    odd = saved.rename(saved.with_name("\udcff.safetensors"))
+    looks = [checkpoint.describe, checkpoint.load, lambda path: read(path, Flags()), publish.vacant]
+    for look in [*looks, lambda path: builtin.home("demo", path)]:
+        with pytest.raises(Fault, match="this name is no UTF-8, and weights could not be read there; rename"):
+            look(odd)

@@ -116,6 +116,15 @@ def homely(text: str, instead: str) -> Path:
         raise Fault("bad-config", f"{text}: this user has no home folder; set HOME, or {instead}") from None
 
 
+def require_text(path: Path) -> None:
+    """Raises Fault where a path is no UTF-8: safetensors writes weights there and cannot read them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        said = f"{path}: this name is no UTF-8, and weights could not be read there"
+        raise Fault("bad-config", f"{said}; rename it, or choose another place (--out)") from None
+
+
 BLOCK = 1 << 20
 
 

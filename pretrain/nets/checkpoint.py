@@ -146,6 +146,7 @@ def _header(path: Path) -> tuple[Meta, Shapes]:
     """The metadata, and the shape of every tensor that the file claims to hold; no tensor is read."""
     if not path.exists():
         raise Fault("data-missing", f"checkpoint {path} is not there")
+    files.require_text(path)
     try:
         _sized(path)
         with safe_open(path, "numpy") as file:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pretrain.base import files
 from pretrain.base.faults import unknown
 from pretrain.base.settings import changed
 from zoo.suites import file
@@ -50,8 +51,10 @@ def load(name: str, out: Path | None, sets: Overrides) -> Suite:
 
 
 def home(suite: str, out: Path | None) -> Path:
-    """Folder of everything a suite produces."""
-    return out or Path("runs") / Path(suite).stem
+    """Folder of everything a suite produces. Raises Fault where weights could not be read there."""
+    place = out or Path("runs") / Path(suite).stem
+    files.require_text(place.absolute())
+    return place
 
 
 def draw(suite: Suite) -> None:

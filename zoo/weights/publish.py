@@ -159,6 +159,7 @@ def _as_recorded(subject: Subject, weights: str) -> None:
 
 def vacant(out: Path) -> None:
     """Raises Fault unless a folder can be written without loss: absent, empty, or published before."""
+    files.require_text(out.absolute())  # what is written is read again
     if not out.exists() and not out.is_symlink():
         return
     if not out.is_dir():

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pretrain.base import files
 from pretrain.base.faults import Fault, printable
 from pretrain.nets.formats import array_pickle, inert, kinds
 
@@ -81,6 +82,7 @@ def _tree(path: Path) -> Any:
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
+    files.require_text(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
