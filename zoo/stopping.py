@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-from pretrain.base import files
+from pretrain.base import files, process
 from pretrain.base.faults import Fault, Reason, printable
 from zoo.plan.job import FULL
 
@@ -58,12 +58,8 @@ def one_sentence() -> Iterator[None]:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:  # a name that is too long, a disk that is gone
-        if error.errno in files.FULL:
-            _say(f"error: no space to write {printable(str(error.filename or 'what is printed'), 200)}")
-            sys.exit(FULL)
-        _say(f"error: {printable(str(error.filename or ''), 200)}: {error.strerror or error}")
-        sys.exit(WRONG_USAGE)
+    except (OSError, RuntimeError) as error:
+        _end(error)
     except SystemExit as ended:
         if isinstance(ended.code, int) and ended.code - 128 in SIGNALS:
             name = signal.Signals(ended.code - 128).name
@@ -72,6 +68,20 @@ def one_sentence() -> Iterator[None]:
             )
             _say(f"    {_command()}")
         raise
+
+
+def _end(error: OSError | RuntimeError) -> NoReturn:
+    """Of what the system refuses: a further thread, room on a disk, a name that is too long."""
+    if (barred := process.barred(error)) is not None:
+        _say(f"error: {barred}")
+        sys.exit(WRONG_USAGE)
+    if not isinstance(error, OSError):
+        raise error
+    if error.errno in files.FULL:
+        _say(f"error: no space to write {printable(str(error.filename or 'what is printed'), 200)}")
+        sys.exit(FULL)
+    _say(f"error: {printable(str(error.filename or ''), 200)}: {error.strerror or error}")
+    sys.exit(WRONG_USAGE)
 
 
 def _print_any_name() -> None:

@@ -7,6 +7,7 @@ went.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -96,6 +97,19 @@ def crash(child: Child, who: str, lines: int) -> Fault:
         reason = "oom-gpu"
     said = "\n".join(tail)
     return Fault(reason, f"{who} {how}; its log is {child.log}, which ends:\n{said}")
+
+
+NO_THREAD = "can't start new thread"  # Python's words for it
+
+
+def barred(error: Exception) -> Fault | None:
+    """The fault that an exception is where the system starts no process or thread more; None for others."""
+    fork = isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None
+    if not fork and not (isinstance(error, RuntimeError) and str(error) == NO_THREAD):
+        return None
+    said = f"the system starts no further process or thread ({error}): this user or container has as many as it may"
+    advice = "raise that limit (ulimit -u, --pids-limit) or run less at a time (ZOO_CORES, --jobs)"
+    return Fault("worker-crash", f"{said}; {advice}")
 
 
 def follow_parent() -> None:

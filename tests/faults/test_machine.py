@@ -27,6 +27,7 @@ from zoo.jobs.record import explained, recording
 from zoo.plan.job import Job
 from zoo.plan.planner import Planner
 from zoo.show.progress import Display
+from zoo.stopping import one_sentence
 from zoo.suites.suite import Given, Suite
 
 PORTS = range(29500, 29510)  # the first is torch's own default
@@ -198,3 +199,26 @@ def test_times_are_in_one_time_zone(suite: Suite, tmp_path: Path) -> None:
     assert job.path.exists()
     for path in tmp_path.rglob("result.json"):
         assert all(text.endswith("+00:00") for text in json.loads(path.read_text())["time"].values())
+
+
+NO_MORE = {
+    "thread": RuntimeError("can't start new thread"),
+    "fork": BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)),
+}
+
+
+@pytest.mark.parametrize("error", NO_MORE.values(), ids=NO_MORE)
+@pytest.mark.case(18)
+def test_a_limit_of_processes_is_one_sentence_in_a_job_and_outside(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = explained(error, tmp_path)
+    assert fault.reason == "worker-crash"
+    assert "ulimit -u" in str(fault)
+    assert not list(tmp_path.iterdir()), "no traceback is kept"
+    with pytest.raises(SystemExit, match="2"), one_sentence():
+        raise error
+    assert capsys.readouterr().err == f"error: {fault}\n"
+    other = RuntimeError("another")
+    with pytest.raises(RuntimeError, match="another"), one_sentence():
+        raise other

@@ -19,7 +19,7 @@ from benchmarks.contract.protocol import PACKAGE
 from benchmarks.contract.result import Result
 from benchmarks.contract.score import Score
 from benchmarks.contract.task import Outcome
-from pretrain.base import dist, files, watch
+from pretrain.base import dist, files, process, watch
 from pretrain.base.faults import Fault, Reason
 from pretrain.base.settings import plain
 from pretrain.base.source import source
@@ -144,6 +144,8 @@ def explained(error: Exception, folder: Path) -> Fault:
         return error
     if (killed := worker_killed(error)) is not None:
         return killed
+    if (barred := process.barred(error)) is not None:
+        return barred
     if type(error).__name__ == "OutOfMemoryError":
         said = f"the GPU ran out of memory ({error}); use a GPU with more, or a smaller batch"
         return Fault("oom-gpu", said)
