@@ -70,12 +70,12 @@ def test_a_signal_ends_a_process_that_waits_for_the_others(number: int) -> None:
 
 
 def test_handlers_are_back_once_the_processes_have_met(tmp_path: Path) -> None:
-    found = gloo.run(_handler, 2, tmp_path)
-    assert found == ["default_int_handler"] * 2
+    assert gloo.run(_is_handled, 2, tmp_path) == [True, True]
 
 
-def _handler() -> str:
-    return getattr(signal.getsignal(signal.SIGINT), "__name__", "none")
+def _is_handled() -> bool:
+    """By Python's own handler, or that of whoever started this process."""
+    return callable(signal.getsignal(signal.SIGINT))
 
 
 def test_one_process_gets_its_own_tensor_back() -> None:
