@@ -72,7 +72,7 @@ def test_a_pretraining_is_not_said_smaller_than_its_states(name: str) -> None:
     datasets = SimpleNamespace(
         suite=SimpleNamespace(pretrained_on="x"), identity=lambda _: SimpleNamespace(images=IMAGES)
     )
-    said = space._pretraining(job, datasets)  # type: ignore[arg-type]
+    said = space.pretraining(job, datasets)  # type: ignore[arg-type]
     assert 2 * state + backbone <= said <= 1.5 * (2 * state + backbone)
 
 
@@ -88,9 +88,9 @@ def test_heads_and_grids_leave_states_of_their_size() -> None:
     datasets = SimpleNamespace(identity=lambda _: SimpleNamespace(classes=8142))
     job = SimpleNamespace(entry=None)
     values = 9216 + 9216 + 8192 + 9216 + 8192 + 2 * 2048
-    heads = space._trained(job, paper["inat18_linear"], datasets)  # type: ignore[arg-type]
+    heads = space.evaluating(job, paper["inat18_linear"], datasets)  # type: ignore[arg-type]
     assert 2 * 2 * 4 * 8142 * values <= heads <= 1.1 * 2 * 2 * 4 * 8142 * values
-    grid = space._trained(job, paper["imagenet_1pct"], datasets)  # type: ignore[arg-type]
+    grid = space.evaluating(job, paper["imagenet_1pct"], datasets)  # type: ignore[arg-type]
     assert grid >= 10 * 2 * 4 * 25_557_032
 
 

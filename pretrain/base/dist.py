@@ -29,7 +29,6 @@ T = TypeVar("T")
 _SUMMED_AS = {torch.bool: torch.int32, torch.bfloat16: torch.float32, torch.float16: torch.float32}
 _HASH_WORDS = 1 << 22  # 32 MiB of a tensor hashed at a time
 FORCED = "ZOO_FORCE_DDP"  # environment: 1 makes one process a group, so that it runs the code of several
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _WATCHES: list[watch.Watch] = []  # of the group that this process is in
 
 
@@ -72,8 +71,8 @@ def _ended_by_signals() -> Iterator[None]:
     minutes long, no such handler is called.
     """
     mine = threading.current_thread() is threading.main_thread()
-    ours = {number: signal.getsignal(number) for number in STOPS if mine}
-    ours = {number: handler for number, handler in ours.items() if callable(handler)}
+    known = {number: signal.getsignal(number) for number in signal.valid_signals() if mine}
+    ours = {number: handler for number, handler in known.items() if callable(handler)}
     for number in ours:
         signal.signal(number, signal.SIG_DFL)
     try:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from pretrain.base.faults import Fault
 
+BLOCK = 1 << 20  # bytes read at a time
+
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
     """Calls save(temporary path), flushes, renames to `path`.
@@ -123,9 +125,6 @@ def require_text(path: Path) -> None:
     except UnicodeEncodeError:
         said = f"{path}: this name is no UTF-8, and weights could not be read there"
         raise Fault("bad-config", f"{said}; rename it, or choose another place (--out)") from None
-
-
-BLOCK = 1 << 20
 
 
 def whole(path: Path) -> None:

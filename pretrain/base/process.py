@@ -24,6 +24,7 @@ from pretrain.base.faults import Fault, Reason
 PARENT = "ZOO_PARENT"  # environment: id and start time of the process that waits
 GRACE_SECONDS = 10.0  # that a stopped process has to leave
 WATCH_SECONDS = 1.0
+NO_THREAD = "can't start new thread"  # Python's words for it
 
 
 @dataclass
@@ -97,9 +98,6 @@ def crash(child: Child, who: str, lines: int) -> Fault:
         reason = "oom-gpu"
     said = "\n".join(tail)
     return Fault(reason, f"{who} {how}; its log is {child.log}, which ends:\n{said}")
-
-
-NO_THREAD = "can't start new thread"  # Python's words for it
 
 
 def barred(error: Exception) -> Fault | None:

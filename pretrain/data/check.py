@@ -17,9 +17,8 @@ from pretrain.data.split import Place, Split
 AT_A_TIME = 64  # images handed to a process
 AHEAD = 8  # times as many wait for each process: of 1.28 million images all places would be 1 GB
 
-Parts = deque[
-    tuple[int, Future[list[str]]]
-]  # the first image of each, and why it and the next cannot be read
+# Of each the first image, and why it and the next ones cannot be read.
+Parts = deque[tuple[int, Future[list[str]]]]
 
 
 def bad_images(split: Split, processes: int | None = None) -> Iterator[tuple[Path, str]]:

@@ -23,7 +23,6 @@ PASSING = (
     "Slurm backup controller",
 )
 
-
 # Options of sbatch by which jobs are found again, or with which it puts none in the queue.
 OURS = {
     "--job-name": "-J",

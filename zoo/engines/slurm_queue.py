@@ -124,9 +124,8 @@ def submit(home: Path, tasks: Sequence[Task], shape: Shape, asked: Allocation) -
     try:
         return answer([*_sbatch(name, folder, len(tasks), shape, asked)], script).strip().split(";")[0]
     except Fault as fault:
-        if fault.reason != "upstream" or isinstance(
-            fault, TooMany
-        ):  # refused: no array of this name will ever be
+        if isinstance(fault, TooMany) or fault.reason != "upstream":
+            # Refused: no array of this name will ever be.
             shutil.rmtree(folder, ignore_errors=True)
         raise
 

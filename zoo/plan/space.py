@@ -57,12 +57,12 @@ def needed(plan: Plan, datasets: Datasets, again: bool = False) -> int:
         if job.state == "skip" or (job.state == "done" and not (again and job.runs(again))):
             continue
         if job.protocol is None:
-            total += _pretraining(job, datasets)
+            total += pretraining(job, datasets)
             continue
         for reference, size in _features(job.protocol, datasets):
             place = (job.entry.name, job.model_seed, reference)
             features[place] = max(features.get(place, 0), size)
-        total += _trained(job, job.protocol, datasets)
+        total += evaluating(job, job.protocol, datasets)
     return total + sum(features.values())
 
 
@@ -73,7 +73,8 @@ def free(folder: Path) -> int:
     ).free
 
 
-def _pretraining(job: Job, datasets: Datasets) -> int:
+def pretraining(job: Job, datasets: Datasets) -> int:
+    """Bytes of a training's states and of the backbone that it leaves; 0 for weights that were given."""
     if not isinstance(job.entry, Trained):
         return 0
     images = 0
@@ -84,7 +85,7 @@ def _pretraining(job: Job, datasets: Datasets) -> int:
     return weights + COPIES * (networks * weights + recipe.kept(images))
 
 
-def _trained(job: Job, protocol: Protocol, datasets: Datasets) -> int:
+def evaluating(job: Job, protocol: Protocol, datasets: Datasets) -> int:
     """Bytes of the states of what a benchmark trains."""
     settings = protocol.settings
     if isinstance(settings, SemiSettings):  # every setting of the grid has a state, and one is being written
